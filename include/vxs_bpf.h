@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Keys and values of the BPF maps: what bpf/, user/ and bpftool must agree on. */
+#ifndef VXS_BPF_H
+#define VXS_BPF_H
+
+#include <linux/types.h>
+
+#include "vxs_drop.h"
+
+#define VXS_PORTS_MAX 512   /* ports of one switch, the uplink and the host among them */
+#define VXS_FDB_MAX 16384   /* entries of the forwarding database */
+#define VXS_NAME_SIZE 32    /* a port's name with its NUL */
+#define VXS_NIC_QUEUES_MAX 64
+
+/* Port numbers with a meaning of their own; VMs have the numbers from VXS_PORT_VM on. */
+#define VXS_PORT_UPLINK 0
+#define VXS_PORT_HOST 1
+#define VXS_PORT_VM 2
+
+/* Map "fdb" (hash): where an address is. It holds the addresses of VMs and of the host. */
+struct vxs_fdb_key {
+	__u8 mac[6];
+	__u16 vlan; /* VLAN ID in host byte order, 0 for untagged frames */
+};
+
+#define VXS_FDB_STATIC 1 /* fixed on the command line: neither ages nor moves */
+
+struct vxs_fdb_value {
+	__u32 port;
+	__u32 flags; /* VXS_FDB_* */
+};
+
+/* Map "ports" (array, by port number): who a port is. */
+enum vxs_port_kind {
+	VXS_KIND_NONE,
+	VXS_KIND_UPLINK,
+	VXS_KIND_HOST,
+	VXS_KIND_VM,
+};
+
+struct vxs_port {
+	char name[VXS_NAME_SIZE];
+	enum vxs_port_kind kind;
+	__u32 up; /* 1: connected, and its queues run */
+	__u8 mac[6];
+	__u16 queues;
+};
+
+/* Map "port_stats" (array, by port number, mapped into the daemon). */
+#define VXS_DROP_FIELD(field, text) __u64 field;
+struct vxs_drops {
+	VXS_DROP_LIST(VXS_DROP_FIELD)
+};
+#undef VXS_DROP_FIELD
+
+/*
+ * In and out are seen from the switch: in_frames came from the port, out_frames were delivered to
+ * it. Workers add to them once a batch, atomically; anyone may read at any time.
+ */
+struct vxs_port_stats {
+	__u64 in_frames;
+	__u64 in_bytes;
+	__u64 unused[6]; /* out counters begin on a cache line of their own */
+	__u64 out_frames;
+	__u64 out_bytes;
+	struct vxs_drops drops;
+};
+
+/* Map "sockets" (XSKMAP): index = port number * queues of the NIC + receive queue. */
+
+#endif

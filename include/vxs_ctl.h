@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The control protocol between vxsctl and vxsd. */
+#ifndef VXS_CTL_H
+#define VXS_CTL_H
+
+/*
+ * A SOCK_STREAM Unix socket, RUN-DIR/ctl.sock. Client and daemon exchange lines, each one JSON
+ * object. A request is {"do": "COMMAND", ...arguments}. The reply is {"ok": RESULT} or
+ * {"error": "one line: object, reason, remedy"}. A connection may carry many requests, one after
+ * the other; the next is looked at when the reply to the one before was taken. A line that is too
+ * long is answered with an error, and the connection ends.
+ *
+ * "do"      arguments          result
+ * status    -                  STATUS
+ * ports     ["port": NAME]     [PORT...]
+ * fdb       -                  [{"mac","vlan","port","type":"static"|"learned","age":S|null}...]
+ * stats     ["port": NAME]     [{"port","in_frames","in_bytes","out_frames","out_bytes",
+ *                                "drops":{REASON:N...}}...]
+ * port_add  "vm": WORDS        {"name","id","socket"}, WORDS as in --vm: NAME[,key=value...]
+ * port_del  "port": NAME       {"name"}
+ *
+ * STATUS    {"name","pid","version","uptime":S,"run_dir","maps":DIR|null,"poll","ageing":S,
+ *            "uplink":NIC|null,"host":TAP|null,"ports":N,"addresses":N,
+ *            "workers":[{"id","cpu":N|null,"rounds","busy_rounds","sleeps"}...]}
+ * NIC       {"ifname","ifindex","mode","umem","queues","nic_queues","mtu","mac","up"}
+ * PORT      {"id","name","kind":"uplink"|"host"|"vm","up", and of the kinds:
+ *   uplink   "nic":NIC
+ *   host     "ifname"
+ *   vm       "mac":MAC|null,"socket","connected","running","why_not":TEXT|null,"peer_pid":N|null,
+ *            "features":HEX,"protocol_features":HEX,"regions","memory":BYTES,"connections",
+ *            "pairs":N,"queues":[{"index","direction":"in"|"out","worker":N|null,"started",
+ *            "enabled","size","calls","broken":TEXT|null}...]}
+ *
+ * MACs are text (52:54:00:12:34:56), HEX is text (0x1f), S are seconds, REASON is a field of
+ * vxs_drop.h. What is null is not there or not known.
+ */
+#define VXS_CTL_SOCKET	 "ctl.sock"
+#define VXS_CTL_LINE_MAX 4096 /* bytes of a request, its newline included */
+#define VXS_RUN_DIR	 "/run/vxs"
+#define VXS_PIN_DIR	 "/sys/fs/bpf/vxs"
+#define VXS_NAME_DEFAULT "vxs0"
+#define VXS_VERSION	 "0.1.0"
+
+#endif
