@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The worker's loop, over a port that is nothing but a counter and an eventfd. */
+#include "check.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "switch/rcu.h"
+#include "switch/switch.h"
+#include "switch/worker.h"
+
+/* A port with work to do: @todo is raised by the test, lowered by the worker. */
+struct counter {
+	struct port port; /* first */
+	int fd;
+	unsigned todo, done;
+	bool wants_kick;
+};
+
+static unsigned counter_in(struct port *p, unsigned queue, struct batch *b)
+{
+	struct counter *c = (struct counter *)p;
+
+	(void)queue;
+	b->n = 0;
+	return __atomic_load_n(&c->todo, __ATOMIC_ACQUIRE) !=
+	       __atomic_load_n(&c->done, __ATOMIC_RELAXED);
+}
+
+static void counter_done(struct port *p, unsigned queue, struct batch *b)
+{
+	struct counter *c = (struct counter *)p;
+
+	(void)queue;
+	(void)b;
+	__atomic_store_n(&c->done, c->done + 1, __ATOMIC_RELEASE);
+}
+
+static bool counter_wait(struct port *p, unsigned queue, bool on)
+{
+	struct counter *c = (struct counter *)p;
+
+	(void)queue;
+	__atomic_store_n(&c->wants_kick, on, __ATOMIC_SEQ_CST);
+	return on && __atomic_load_n(&c->todo, __ATOMIC_SEQ_CST) != c->done;
+}
+
+static const struct port_ops counter_ops = {
+	.in = counter_in,
+	.done = counter_done,
+	.wait = counter_wait,
+};
+
+static struct vswitch sw;
+static struct worker *w;
+static struct counter counter;
+static struct sources *sources;
+
+static void setup(enum poll_mode poll)
+{
+	counter = (struct counter){.port = {.ops = &counter_ops, .id = 5}};
+	counter.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	sw.fdb = fdb_new();
+	CU_ASSERT_EQUAL_FATAL(worker_new(&w, 0, &sw), 0);
+	w->poll = poll;
+	w->idle_us = 5;
+	sources = calloc(1, sizeof(*sources) + sizeof(struct source));
+	sources->n = 1;
+	sources->source[0].port = &counter.port;
+	rcu_set(w->sources, sources);
+	CU_ASSERT_EQUAL_FATAL(worker_watch(w, counter.fd), 0);
+}
+
+static void teardown(void)
+{
+	worker_stop(w);
+	worker_free(w);
+	free(sources);
+	fdb_free(sw.fdb);
+	close(counter.fd);
+}
+
+static bool is_done(void *arg)
+{
+	(void)arg;
+	return __atomic_load_n(&counter.done, __ATOMIC_ACQUIRE) == counter.todo;
+}
+
+/* Raises todo by one, and kicks only if the worker asked for it: as a driver does. */
+static void add_work(void)
+{
+	__atomic_store_n(&counter.todo, counter.todo + 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&counter.wants_kick, __ATOMIC_SEQ_CST))
+		eventfd_write(counter.fd, 1);
+}
+
+static void race(enum poll_mode poll, unsigned times)
+{
+	unsigned i, lost = 0;
+
+	setup(poll);
+	CU_ASSERT_EQUAL_FATAL(worker_start(w), 0);
+	for (i = 0; i < times && !lost; i++) {
+		unsigned spin = i * 7919u % 400;
+
+		add_work();
+		while (spin-- && !is_done(NULL))
+			;
+		for (spin = 0; spin < 100000 && !is_done(NULL); spin++)
+			sched_yield();
+		if (!check_until(is_done, NULL, 5000))
+			lost++;
+	}
+	CU_ASSERT_EQUAL(lost, 0);
+	teardown();
+}
+
+static void test_wakeup_adaptive(void)
+{
+	race(POLL_ADAPTIVE, 20000);
+}
+
+static void test_wakeup_interrupt(void)
+{
+	race(POLL_INTERRUPT, 20000);
+}
+
+static bool is_asleep(void *arg)
+{
+	(void)arg;
+	return __atomic_load_n(&w->sleeps, __ATOMIC_RELAXED) > 0;
+}
+
+/* A sleeping worker doesn't hold up rcu_wait(), and stops when told to. */
+static void test_sleep(void)
+{
+	unsigned i;
+
+	setup(POLL_ADAPTIVE);
+	CU_ASSERT_EQUAL_FATAL(worker_start(w), 0);
+	CU_ASSERT(check_until(is_asleep, NULL, 5000));
+	for (i = 0; i < 1000; i++)
+		rcu_wait();
+	teardown();
+}
+
+static void test_new_sources(void)
+{
+	struct sources *old, *new;
+	unsigned i;
+
+	setup(POLL_INTERRUPT);
+	CU_ASSERT_EQUAL_FATAL(worker_start(w), 0);
+	for (i = 0; i < 2000; i++) {
+		new = calloc(1, sizeof(*new) + sizeof(struct source));
+		new->n = i % 2;
+		new->source[0].port = &counter.port;
+		old = sources;
+		rcu_set(w->sources, new);
+		rcu_wait();
+		free(old);
+		sources = new;
+		worker_wake(w);
+		if (i % 2) {
+			add_work();
+			CU_ASSERT(check_until(is_done, NULL, 5000));
+		}
+	}
+	teardown();
+}
+
+static void test_events(void)
+{
+	struct event e;
+	unsigned i;
+
+	setup(POLL_BUSY);
+	for (i = 0; i < EVENTS_MAX; i++)
+		CU_ASSERT(worker_event(w, EVENT_LEARN, 7, i));
+	CU_ASSERT_FALSE(worker_event(w, EVENT_LEARN, 7, 0));
+	for (i = 0; i < EVENTS_MAX; i++) {
+		CU_ASSERT(worker_next_event(w, &e));
+		CU_ASSERT(e.kind == EVENT_LEARN && e.port == 7 && e.key == i);
+	}
+	CU_ASSERT_FALSE(worker_next_event(w, &e));
+	CU_ASSERT(worker_event(w, EVENT_BROKEN, 8, 1));
+	CU_ASSERT(worker_next_event(w, &e));
+	CU_ASSERT(e.kind == EVENT_BROKEN && e.port == 8);
+	teardown();
+}
+
+static void test_bad_cpu(void)
+{
+	setup(POLL_BUSY);
+	w->cpu = 1000;
+	CU_ASSERT_EQUAL(worker_start(w), -EINVAL);
+	teardown();
+}
+
+static void test_bad_fd(void)
+{
+	char name[] = "/tmp/vxs-worker-XXXXXX";
+	int fd = mkstemp(name);
+
+	setup(POLL_BUSY);
+	CU_ASSERT_EQUAL(worker_watch(w, fd), -EPERM);
+	close(fd);
+	unlink(name);
+	teardown();
+}
+
+static const struct check tests[] = {
+	{"wakeup_adaptive", test_wakeup_adaptive},
+	{"wakeup_interrupt", test_wakeup_interrupt},
+	{"sleep", test_sleep},
+	{"new_sources", test_new_sources},
+	{"events", test_events},
+	{"bad_cpu", test_bad_cpu},
+	{"bad_fd", test_bad_fd},
+	{NULL, NULL},
+};
+
+int main(int argc, char **argv)
+{
+	return check_main("worker", tests, argc, argv);
+}

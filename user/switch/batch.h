@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Frames on their way through the switch: lent by an in side, copied by out sides, given back. */
+#ifndef BATCH_H
+#define BATCH_H
+
+#include <stdint.h>
+
+/*
+ * One batch belongs to one worker, which fills it, switches it and gives it back before it touches
+ * the next: nothing in here is shared between threads or lives longer than a round.
+ *
+ * What was checked is what is delivered: the first bytes of each frame are copied once into head[],
+ * every decision is made on that copy, and out sides deliver that copy followed by the pieces. The
+ * pieces are memory that a guest can rewrite at any time: copy from them, never decide on them.
+ */
+
+#define BATCH_FRAMES    64           /* frames in one batch */
+#define BATCH_PIECES    1024         /* pieces of all frames of one batch */
+#define FRAME_HEAD      32           /* bytes of a frame that are copied for decisions */
+#define FRAME_HEAD_ROOM 8            /* room before them, for two VLAN tags */
+#define FRAME_MIN       14           /* an Ethernet header */
+#define FRAME_MAX       (65535 + 18) /* the largest IP packet, with Ethernet header and a VLAN tag */
+#define FRAME_PORT_NONE UINT32_MAX
+
+/* A run of bytes of a frame in memory that is lent for the time of the batch. */
+struct piece {
+	const uint8_t *at;
+	uint32_t len;
+};
+
+/* What a virtio-net header says beyond the bytes (virtio 1.2, 5.1.6): offload metadata. */
+struct frame_offload {
+	uint8_t flags;    /* VIRTIO_NET_HDR_F_* */
+	uint8_t gso_type; /* VIRTIO_NET_HDR_GSO_* */
+	uint16_t hdr_len;
+	uint16_t gso_size;
+	uint16_t csum_start;
+	uint16_t csum_offset;
+};
+
+struct frame {
+	/* written by the in side */
+	uint8_t head[FRAME_HEAD_ROOM + FRAME_HEAD];
+	uint32_t len;      /* bytes, from the destination address on, without FCS */
+	uint8_t head_at;   /* where the frame begins in head[] */
+	uint8_t head_len;  /* bytes of the frame in head[]; the pieces hold len - head_len bytes */
+	uint16_t n_pieces; /* may be 0 */
+	uint32_t piece;    /* index of the first one in the batch's piece[] */
+	uint32_t out;      /* destination port if the in side knows it, else FRAME_PORT_NONE */
+	uint64_t cookie;   /* the in side's: descriptor head or UMEM address */
+	struct frame_offload offload;
+	/* written by the switch */
+	uint16_t vlan; /* VLAN ID, 0 if untagged */
+	uint16_t next; /* the next frame of the batch for the same destination */
+};
+
+struct port;
+
+struct batch {
+	struct port *in;   /* where the frames come from */
+	unsigned in_queue; /* and through which of its queues */
+	void *lent;        /* the in side's own, from in() to done() */
+	unsigned n;
+	unsigned n_pieces;
+	struct frame frame[BATCH_FRAMES];
+	struct piece piece[BATCH_PIECES];
+};
+
+#endif

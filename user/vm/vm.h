@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A VM's port: its socket, its front-end's connection, and its virtqueues. */
+#ifndef VM_H
+#define VM_H
+
+#include <stdint.h>
+
+#include "port/port.h"
+#include "vm/vq.h"
+
+struct loop;
+struct vm_control; /* vm.c: sockets, connection, what the front-end said */
+
+/*
+ * Virtqueue 2i is the guest's receive queue i (our out[i]), 2i + 1 its transmit queue (our in[i]).
+ */
+struct vm {
+	struct port port; /* first: workers get from the one to the other */
+	struct vq *in[PORT_QUEUES_MAX];	 /* RCU; NULL: not running */
+	struct vq *out[PORT_QUEUES_MAX]; /* RCU; NULL: not running or not enabled */
+	unsigned n_out;			 /* receive queues 0 to n_out - 1 all run; atomic */
+	struct vm_control *control;	 /* control thread only */
+};
+
+static inline struct vm *vm_of(struct port *p)
+{
+	return (struct vm *) p;
+}
+
+extern const struct port_ops vm_port_ops; /* vm_in.c, vm_out.c */
+unsigned vm_in(struct port *p, unsigned queue, struct batch *b);
+void vm_done(struct port *p, unsigned queue, struct batch *b);
+bool vm_wait(struct port *p, unsigned queue, bool on);
+void vm_out(struct port *p, struct worker *w, const struct batch *b, const uint16_t *which,
+	    unsigned n);
+
+/* What --vm and `vxsctl port add` say; see control/options.h. */
+struct vm_options {
+	char name[VXS_NAME_SIZE];
+	char socket[108]; /* "" for RUN-DIR/NAME.sock */
+	unsigned queues;  /* queue pairs, 1 to PORT_QUEUES_MAX */
+	uint8_t mac[6];	  /* all zero: learn */
+};
+
+/**
+ * vm_new() - make a VM's port and listen on its socket
+ * @out:  where it goes
+ * @loop: the control thread's loop, in which messages will be handled
+ * @opt:  what the user asked for; @opt->socket is set
+ * @id:   the port's number
+ * @stats: its entry of the map port_stats
+ *
+ * Logs the reason when it fails. The caller sets port.worker[] before vm_listen(). Control thread.
+ *
+ * Return: 0 or -errno (-EADDRINUSE if something listens on the socket already).
+ */
+int vm_new(struct vm **out, struct loop *loop, const struct vm_options *opt, uint32_t id,
+	   struct vxs_port_stats *stats);
+
+/** vm_listen() - accept front-ends from now on; port.worker[] is set. */
+int vm_listen(struct vm *vm);
+
+/** vm_free() - close, stop the queues, wait for workers, remove the socket. NULL is fine. */
+void vm_free(struct vm *vm);
+
+/** vm_broken() - a worker reported that a queue broke: log it, tell the front-end (VRING_ERR). */
+void vm_broken(struct vm *vm);
+
+/* What `vxsctl port show` tells; strings are constants or live as long as the VM. */
+struct vm_queue_state {
+	bool started, enabled;
+	uint32_t size;
+	const char *broken; /* NULL: not broken */
+	uint64_t calls;
+};
+
+struct vm_state {
+	const char *socket;
+	bool connected;
+	bool running;	/* at least one queue of each direction runs */
+	int peer_pid;
+	uint64_t features, protocol_features;
+	unsigned regions;
+	uint64_t memory; /* bytes */
+	unsigned queues; /* pairs */
+	uint64_t connections; /* since start */
+	const char *why_not; /* why no traffic passes, in words; NULL if it does */
+};
+
+void vm_state(const struct vm *vm, struct vm_state *state);
+/** vm_queue_state() - of virtqueue @index (0 to 2 * queues - 1). */
+void vm_queue_state(const struct vm *vm, unsigned index, struct vm_queue_state *state);
+
+/** vm_on_change() - @changed(@arg, vm) is called whenever connected or running changes. */
+void vm_on_change(struct vm *vm, void (*changed)(void *arg, struct vm *vm), void *arg);
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Frames from a VM: its transmit queues, polled by the worker that owns them. */
+#include "switch/rcu.h"
+#include "switch/worker.h"
+#include "vm/vm.h"
+
+unsigned vm_in(struct port *p, unsigned queue, struct batch *b)
+{
+	struct vq *q = rcu_get(vm_of(p)->in[queue]);
+	unsigned taken;
+
+	if (!q || q->broken)
+		return 0;
+	b->lent = q;
+	taken = vq_split_in(q, p->stats, b);
+	if (q->broken)
+		worker_event(p->worker[queue], EVENT_BROKEN, p->id, 2 * queue + 1);
+	return taken;
+}
+
+/* Control may have taken the queue back since in(); it waits for us before it looks at it. */
+void vm_done(struct port *p, unsigned queue, struct batch *b)
+{
+	(void)p;
+	(void)queue;
+	vq_split_done(b->lent);
+}
+
+bool vm_wait(struct port *p, unsigned queue, bool on)
+{
+	struct vq *q = rcu_get(vm_of(p)->in[queue]);
+
+	return q && vq_split_wait(q, on);
+}
+
+const struct port_ops vm_port_ops = {
+	.in = vm_in,
+	.done = vm_done,
+	.out = vm_out,
+	.wait = vm_wait,
+};

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A virtqueue's birth and end: checks the ring's place in guest memory. Control thread only. */
+#include "vm/vq.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
+
+#include "vm/vq_copy.h"
+
+#define HAS(features, bit) (!!((features) >> (bit)&1))
+
+static bool is_aligned(const void *p, uintptr_t to)
+{
+	return !((uintptr_t)p & (to - 1));
+}
+
+/* Finds the ring's three parts (virtio 1.2, 2.7: sizes and alignment). */
+static int place(struct vq *q, const struct vq_setup *s)
+{
+	uint64_t event = q->event_idx ? 2 : 0; /* used_event and avail_event behind the rings */
+
+	q->desc = vu_mem_uva(s->mem, s->desc_uva, 16ull * s->size);
+	q->avail = vu_mem_uva(s->mem, s->avail_uva, 4 + 2ull * s->size + event);
+	q->used = vu_mem_uva(s->mem, s->used_uva, 4 + 8ull * s->size + event);
+	if (!q->desc || !q->avail || !q->used)
+		return -EFAULT;
+	if (!is_aligned(q->desc, 16) || !is_aligned(q->avail, 2) || !is_aligned(q->used, 4))
+		return -EFAULT;
+	return 0;
+}
+
+int vq_new(struct vq **out, const struct vq_setup *setup)
+{
+	struct vq *q;
+	int err;
+
+	if (!setup->size || setup->size > 32768 || setup->size & (setup->size - 1))
+		return -EINVAL;
+	if (posix_memalign((void **)&q, 64, sizeof(*q)))
+		return -ENOMEM;
+	memset(q, 0, sizeof(*q));
+	q->mem = setup->mem;
+	q->size = setup->size;
+	q->event_idx = HAS(setup->features, VIRTIO_RING_F_EVENT_IDX);
+	q->indirect = HAS(setup->features, VIRTIO_RING_F_INDIRECT_DESC);
+	q->mergeable = HAS(setup->features, VIRTIO_NET_F_MRG_RXBUF);
+	q->hdr_len = q->mergeable || HAS(setup->features, VIRTIO_F_VERSION_1) ? VQ_HDR_MAX
+									      : VQ_HDR_LEGACY;
+	q->enabled = setup->enabled;
+	q->call_fd = setup->call_fd;
+	q->avail_at = setup->avail_at;
+	err = place(q, setup);
+	if (err) {
+		free(q);
+		return err;
+	}
+	q->used_at = __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE);
+	q->signalled = q->used_at;
+	pthread_spin_init(&q->lock, PTHREAD_PROCESS_PRIVATE);
+	*out = q;
+	return 0;
+}
+
+void vq_free(struct vq *q)
+{
+	if (!q)
+		return;
+	pthread_spin_destroy(&q->lock);
+	free(q);
+}
+
+const char *vq_broken_text(enum vq_broken why)
+{
+	static const char *const text[VQ_BROKEN_MAX] = {
+		[VQ_OK] = "not broken",
+		[VQ_BAD_AVAIL] = "available index jumped by more than the ring's size",
+		[VQ_BAD_HEAD] = "descriptor index not below the ring's size",
+		[VQ_BAD_CHAIN] = "descriptor chain loops or is longer than the ring",
+		[VQ_BAD_ADDRESS] = "descriptor points outside the guest's memory",
+		[VQ_BAD_INDIRECT] = "indirect table of a wrong size, nested, or not negotiated",
+		[VQ_BAD_ORDER] = "descriptor is writable where it must be readable, or the reverse",
+		[VQ_BAD_HEADER] = "descriptor chain too short for the virtio-net header",
+	};
+
+	return (unsigned)why < VQ_BROKEN_MAX ? text[why] : "unknown";
+}

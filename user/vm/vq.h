@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A virtqueue that runs: what workers need of it. A ring format is one file behind these functions.
+ */
+#ifndef VQ_H
+#define VQ_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <linux/virtio_ring.h>
+
+#include "switch/batch.h"
+#include "vm/vu_mem.h"
+
+struct vxs_port_stats;
+
+/* Why a queue stopped for good; texts in vq_broken_text(). */
+enum vq_broken {
+	VQ_OK,
+	VQ_BAD_AVAIL,    /* the available index jumped by more than the ring's size */
+	VQ_BAD_HEAD,     /* a head or next index is not below the ring's size */
+	VQ_BAD_CHAIN,    /* a chain is longer than the ring, or loops */
+	VQ_BAD_ADDRESS,  /* a descriptor points outside the guest's memory */
+	VQ_BAD_INDIRECT, /* an indirect table of wrong size, nested, or not negotiated */
+	VQ_BAD_ORDER,    /* a readable descriptor where a writable one must be, or the reverse */
+	VQ_BAD_HEADER,   /* a chain too short for the virtio-net header */
+	VQ_BROKEN_MAX,
+};
+
+/*
+ * Born by vq_new() when the front-end has started the ring, published to workers through the
+ * VM's in[] or out[] (RCU), taken back and freed by control. The worker that owns the in-queue is
+ * the only one to use it; an out-queue is used by any worker under @lock.
+ */
+struct vq {
+	/* constant while published */
+	struct vring_desc *desc;
+	struct vring_avail *avail;
+	struct vring_used *used;
+	const struct vu_mem *mem;
+	uint32_t size;    /* descriptors, a power of two, 1 to 32768 */
+	uint32_t hdr_len; /* bytes of the virtio-net header: 10 or 12 */
+	bool event_idx;
+	bool indirect;
+	bool mergeable;
+
+	/* written by control at any time, read by workers (relaxed atomics) */
+	bool enabled; /* SET_VRING_ENABLE; frames from a disabled in-queue are discarded */
+	int call_fd;  /* -1: none. The old one is closed after an rcu_wait(). */
+
+	/* written by the user of the queue, read by control (relaxed atomics) */
+	uint32_t broken; /* enum vq_broken; once set, the queue is left alone */
+
+	/* the user's own (under @lock for an out-queue); control's while not published */
+	pthread_spinlock_t lock;
+	uint16_t avail_at;  /* next entry of the available ring to take */
+	uint16_t used_at;   /* next entry of the used ring to write */
+	uint16_t signalled; /* used_at when the guest was last considered for notification */
+	bool signalled_valid;
+	bool quiet;    /* the guest was told not to kick */
+	uint16_t lent; /* chains of the last in(), to be given back */
+	uint16_t lent_head[BATCH_FRAMES];
+	uint64_t calls; /* notifications sent; statistics */
+};
+
+/* What vq_new() needs, all checked by it. Addresses are the front-end's (uva). */
+struct vq_setup {
+	const struct vu_mem *mem;
+	uint64_t desc_uva, avail_uva, used_uva;
+	uint32_t size;
+	uint16_t avail_at; /* SET_VRING_BASE */
+	uint64_t features; /* negotiated virtio features */
+	bool enabled;
+	int call_fd;
+};
+
+/**
+ * vq_new() - start a split virtqueue (virtio 1.2, 2.7)
+ * @out:   where it goes
+ * @setup: see there
+ *
+ * Control thread. The used index is taken from the guest's memory, as vhost-user asks.
+ *
+ * Return: 0; -EINVAL for a bad size; -EFAULT if a part of the ring is not in guest memory or not
+ * aligned; -ENOMEM.
+ */
+int vq_new(struct vq **out, const struct vq_setup *setup);
+
+/** vq_free() - free it; file descriptors and memory stay the caller's. NULL is fine. */
+void vq_free(struct vq *q);
+
+/** vq_broken_text() - why a queue broke, for people. */
+const char *vq_broken_text(enum vq_broken why);
+
+/* The hot side, for split rings. @stats are the counters of its port. */
+unsigned vq_split_in(struct vq *q, struct vxs_port_stats *stats, struct batch *b);
+void vq_split_done(struct vq *q);
+unsigned vq_split_out(struct vq *q, struct vxs_port_stats *stats, const struct batch *b,
+		      const uint16_t *which, unsigned n);
+bool vq_split_wait(struct vq *q, bool on);
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Copies a frame out of its batch: virtio-net header, private head, then the lent pieces. */
+#ifndef VQ_COPY_H
+#define VQ_COPY_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "switch/batch.h"
+
+#define VQ_HDR_LEGACY      10 /* struct virtio_net_hdr */
+#define VQ_HDR_MAX         12 /* struct virtio_net_hdr_v1, and legacy with MRG_RXBUF */
+#define VQ_HDR_NUM_BUFFERS 10 /* where num_buffers stands in the latter */
+
+/* A frame read as a stream, for destinations that take it in parts. */
+struct frame_stream {
+	const uint8_t *at;
+	uint32_t left; /* bytes of the current part */
+	const struct piece *piece;
+	unsigned n_pieces; /* that come after it */
+};
+
+static inline void stream_open(struct frame_stream *s, const struct batch *b, const struct frame *f)
+{
+	s->at = f->head + f->head_at;
+	s->left = f->head_len;
+	s->piece = &b->piece[f->piece];
+	s->n_pieces = f->n_pieces;
+}
+
+/* Copies the next @n bytes; the caller never asks for more than the frame has. */
+static inline void stream_copy(struct frame_stream *s, uint8_t *to, uint32_t n)
+{
+	while (n) {
+		uint32_t part = n < s->left ? n : s->left;
+
+		memcpy(to, s->at, part);
+		to += part;
+		n -= part;
+		s->at += part;
+		s->left -= part;
+		if (!s->left && s->n_pieces) {
+			s->at = s->piece->at;
+			s->left = s->piece->len;
+			s->piece++;
+			s->n_pieces--;
+		}
+	}
+}
+
+/*
+ * Small copies without a call: two overlapping moves of a fixed size cover every length of a class.
+ * Fixed sizes also read head[] as it was written, 32 bytes at once, which the CPU's store buffer
+ * forwards; smaller reads wait for the cache.
+ */
+static inline void copy_piece(uint8_t *to, const uint8_t *from, uint32_t n)
+{
+	if (n > 64) {
+		memcpy(to, from, n);
+	} else if (n >= 32) {
+		uint8_t first[32], last[32];
+
+		memcpy(first, from, 32);
+		memcpy(last, from + n - 32, 32);
+		memcpy(to, first, 32);
+		memcpy(to + n - 32, last, 32);
+	} else if (n >= 16) {
+		uint8_t first[16], last[16];
+
+		memcpy(first, from, 16);
+		memcpy(last, from + n - 16, 16);
+		memcpy(to, first, 16);
+		memcpy(to + n - 16, last, 16);
+	} else {
+		memcpy(to, from, n);
+	}
+}
+
+/* The whole frame into one run of memory. */
+static inline void frame_copy(uint8_t *to, const struct batch *b, const struct frame *f)
+{
+	const struct piece *p = &b->piece[f->piece];
+	unsigned i;
+
+	if (f->head_len == FRAME_HEAD)
+		memcpy(to, f->head + f->head_at, FRAME_HEAD);
+	else
+		memcpy(to, f->head + f->head_at, f->head_len);
+	to += f->head_len;
+	for (i = 0; i < f->n_pieces; i++) {
+		copy_piece(to, p[i].at, p[i].len);
+		to += p[i].len;
+	}
+}
+
+#endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Split virtqueues (virtio 1.2, 2.7): walking descriptor chains, and telling the guest. */
+#ifndef VQ_SPLIT_H
+#define VQ_SPLIT_H
+
+#include <string.h>
+#include <unistd.h>
+
+#include "vm/vq.h"
+
+/*
+ * The guest lies. It may rewrite rings, descriptors and buffers at any moment, so each index and
+ * each descriptor is copied once into our own memory, checked, and only the copy is used. A ring
+ * that breaks the rules is marked broken and left alone for good; what was lent of it before stays
+ * valid and is still given back.
+ *
+ * Both directions keep their own index (used_at) ahead of the one in guest memory and publish it
+ * once a batch: one acquire (available index) and one release (used index) for all its chains.
+ *
+ * Work per call is bounded: BATCH_FRAMES chains, of CHAIN_MAX descriptors at most, and no new chain
+ * is begun after STEPS_MAX descriptors.
+ */
+#define CHAIN_MAX 1024 /* what any driver in use stays below (QEMU's own limit) */
+#define STEPS_MAX 2048
+
+static inline unsigned ring_broken(struct vq *q, enum vq_broken why)
+{
+	__atomic_store_n(&q->broken, why, __ATOMIC_RELEASE);
+	return why;
+}
+
+/* A walk over one descriptor chain, in the ring's table or in an indirect one. */
+struct chain {
+	const uint8_t *table;   /* may be unaligned when indirect */
+	uint32_t size;          /* descriptors in it */
+	uint32_t left;          /* descriptors that the chain may still have */
+	struct vring_desc desc; /* the current one: our copy */
+};
+
+static inline void load_desc(struct chain *c, uint32_t at)
+{
+	memcpy(&c->desc, c->table + 16ull * at, sizeof(c->desc));
+}
+
+static inline unsigned enter_indirect(struct vq *q, struct chain *c)
+{
+	uint32_t len = c->desc.len, n = len / 16;
+
+	if (!q->indirect || c->desc.flags & VRING_DESC_F_NEXT || !n || len % 16 || n > 32768)
+		return VQ_BAD_INDIRECT;
+	c->table = vu_mem_gpa(q->mem, c->desc.addr, &len);
+	if (!c->table || len / 16 != n)
+		return VQ_BAD_ADDRESS;
+	c->size = n;
+	c->left = (n < CHAIN_MAX ? n : CHAIN_MAX) - 1;
+	load_desc(c, 0);
+	return c->desc.flags & VRING_DESC_F_INDIRECT ? VQ_BAD_INDIRECT : VQ_OK;
+}
+
+static inline unsigned chain_open(struct vq *q, struct chain *c, uint32_t head)
+{
+	if (head >= q->size)
+		return VQ_BAD_HEAD;
+	c->table = (const uint8_t *)q->desc;
+	c->size = q->size;
+	c->left = (q->size < CHAIN_MAX ? q->size : CHAIN_MAX) - 1;
+	load_desc(c, head);
+	return c->desc.flags & VRING_DESC_F_INDIRECT ? enter_indirect(q, c) : VQ_OK;
+}
+
+static inline bool chain_has_next(const struct chain *c)
+{
+	return c->desc.flags & VRING_DESC_F_NEXT;
+}
+
+static inline unsigned chain_next(struct vq *q, struct chain *c)
+{
+	uint32_t at = c->desc.next;
+
+	if (at >= c->size)
+		return VQ_BAD_HEAD;
+	if (!c->left--)
+		return VQ_BAD_CHAIN;
+	load_desc(c, at);
+	if (!(c->desc.flags & VRING_DESC_F_INDIRECT))
+		return VQ_OK;
+	/* A table may end a chain of the ring (2.7.5.3.1), but not one of another table. */
+	if (c->table != (const uint8_t *)q->desc)
+		return VQ_BAD_INDIRECT;
+	return enter_indirect(q, c);
+}
+
+/* Interrupts the guest if it asked for it (2.7.7.2, 2.7.10); used_at was just published. */
+static inline void notify(struct vq *q)
+{
+	uint16_t old = q->signalled, new = q->used_at;
+	uint64_t one = 1;
+	bool need;
+	ssize_t n;
+	int fd;
+
+	/* The used index must be visible before we read whether the guest wants to know. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (q->event_idx) {
+		uint16_t event = __atomic_load_n(&q->avail->ring[q->size], __ATOMIC_RELAXED);
+
+		need = !q->signalled_valid || vring_need_event(event, new, old);
+	} else {
+		need = !(__atomic_load_n(&q->avail->flags, __ATOMIC_RELAXED) &
+			 VRING_AVAIL_F_NO_INTERRUPT);
+	}
+	q->signalled = new;
+	q->signalled_valid = true;
+	fd = __atomic_load_n(&q->call_fd, __ATOMIC_ACQUIRE);
+	if (!need || fd < 0)
+		return;
+	n = write(fd, &one, sizeof(one)); /* EAGAIN: it is readable already */
+	(void)n;
+	__atomic_store_n(&q->calls, q->calls + 1, __ATOMIC_RELAXED);
+}
+
+static inline void publish_used(struct vq *q)
+{
+	__atomic_store_n(&q->used->idx, q->used_at, __ATOMIC_RELEASE);
+	notify(q);
+}
+
+#endif

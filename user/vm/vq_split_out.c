@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The guest's receive queue, split: copies frames into the buffers that the guest offers. */
+#include "vm/vq_split.h"
+
+#include "switch/count.h"
+#include "vm/vq_copy.h"
+
+/* What put() says beside enum vq_broken: nothing was taken from the ring. */
+#define PUT_FULL  (VQ_BROKEN_MAX + 0)
+#define PUT_SHORT (VQ_BROKEN_MAX + 1)
+
+/* Header and frame as one stream, written into whatever buffers the guest offers. */
+struct putting {
+	struct frame_stream stream;
+	uint8_t hdr[VQ_HDR_MAX];
+	uint32_t hdr_at; /* bytes of the header that are written */
+	uint32_t hdr_len;
+	uint32_t left;     /* bytes of header and frame that are not */
+	uint8_t *count[2]; /* where num_buffers went, byte by byte */
+};
+
+static void put_bytes(struct putting *t, uint8_t *to, uint32_t n)
+{
+	t->left -= n;
+	for (; n && t->hdr_at < t->hdr_len; n--, to++, t->hdr_at++) {
+		*to = t->hdr[t->hdr_at];
+		if (t->hdr_at >= VQ_HDR_NUM_BUFFERS)
+			t->count[t->hdr_at - VQ_HDR_NUM_BUFFERS] = to;
+	}
+	stream_copy(&t->stream, to, n);
+}
+
+/* Fills one chain; *@written is what it took. */
+static unsigned put_chain(struct vq *q, struct chain *c, struct putting *t, uint32_t *written)
+{
+	unsigned err = VQ_OK;
+
+	*written = 0;
+	while (!err) {
+		uint64_t gpa = c->desc.addr;
+		uint32_t room = c->desc.len;
+
+		if (!(c->desc.flags & VRING_DESC_F_WRITE))
+			return VQ_BAD_ORDER;
+		while (room && t->left) {
+			uint32_t n = room < t->left ? room : t->left;
+			uint8_t *to = vu_mem_gpa(q->mem, gpa, &n);
+
+			if (!to)
+				return VQ_BAD_ADDRESS;
+			put_bytes(t, to, n);
+			gpa += n;
+			room -= n;
+			*written += n;
+		}
+		if (!t->left || !chain_has_next(c))
+			break;
+		err = chain_next(q, c);
+	}
+	return err;
+}
+
+/* Any chains, mergeable or not. Takes @n_avail chains at most; *@taken says how many. */
+static unsigned put_slow(struct vq *q, const struct batch *b, const struct frame *f,
+			 unsigned n_avail, unsigned *taken)
+{
+	struct putting t = {.hdr_len = q->hdr_len, .left = q->hdr_len + f->len};
+	uint16_t mask = q->size - 1, n = 0;
+	struct chain c;
+	unsigned err;
+
+	stream_open(&t.stream, b, f);
+	t.hdr[VQ_HDR_NUM_BUFFERS] = 1;
+	while (t.left) {
+		uint16_t head = q->avail->ring[(q->avail_at + n) & mask];
+		struct vring_used_elem *e = &q->used->ring[(q->used_at + n) & mask];
+		uint32_t written;
+
+		if (n == n_avail)
+			return n == q->size ? PUT_SHORT : PUT_FULL;
+		err = chain_open(q, &c, head);
+		if (!err)
+			err = put_chain(q, &c, &t, &written);
+		if (err)
+			return err;
+		if (t.left && !q->mergeable)
+			return PUT_SHORT;
+		e->id = head;
+		e->len = written;
+		n++;
+	}
+	if (q->mergeable) {
+		*t.count[0] = n & 0xff;
+		*t.count[1] = n >> 8;
+	}
+	*taken = n;
+	return VQ_OK;
+}
+
+/* The common case: one buffer in one descriptor holds all of it. False: it is not that case. */
+static inline bool put_fast(struct vq *q, const struct batch *b, const struct frame *f,
+			    uint16_t head)
+{
+	static const uint8_t hdr[VQ_HDR_MAX] = {[VQ_HDR_NUM_BUFFERS] = 1};
+	struct vring_used_elem *e = &q->used->ring[q->used_at & (q->size - 1)];
+	uint32_t need = q->hdr_len + f->len, n = need;
+	struct vring_desc d;
+	uint8_t *to;
+
+	if (head >= q->size)
+		return false;
+	memcpy(&d, &q->desc[head], sizeof(d));
+	if (d.flags != VRING_DESC_F_WRITE || d.len < need)
+		return false;
+	to = vu_mem_gpa(q->mem, d.addr, &n);
+	if (!to || n < need)
+		return false;
+	if (q->hdr_len == VQ_HDR_MAX)
+		memcpy(to, hdr, VQ_HDR_MAX);
+	else
+		memcpy(to, hdr, VQ_HDR_LEGACY);
+	frame_copy(to + q->hdr_len, b, f);
+	e->id = head;
+	e->len = need;
+	return true;
+}
+
+struct out_count {
+	unsigned frames, queue_full, buffer_short, queue_broken;
+	uint64_t bytes;
+};
+
+static void count_out(struct vxs_port_stats *stats, const struct out_count *c)
+{
+	stat_add(&stats->out_frames, c->frames);
+	stat_add(&stats->out_bytes, c->bytes);
+	stat_drop(stats, queue_full, c->queue_full);
+	stat_drop(stats, buffer_short, c->buffer_short);
+	stat_drop(stats, queue_broken, c->queue_broken);
+}
+
+/* Writes one frame; false: the ring is of no more use to this batch. */
+static inline bool put(struct vq *q, const struct batch *b, const struct frame *f,
+		       uint16_t avail_idx, struct out_count *c)
+{
+	unsigned n_avail = (uint16_t)(avail_idx - q->avail_at), taken = 1, err = VQ_OK;
+	uint16_t head = q->avail->ring[q->avail_at & (q->size - 1)];
+
+	if (!n_avail)
+		err = PUT_FULL;
+	else if (!put_fast(q, b, f, head))
+		err = put_slow(q, b, f, n_avail, &taken);
+	if (err == VQ_OK) {
+		q->avail_at += taken;
+		q->used_at += taken;
+		c->frames++;
+		c->bytes += f->len;
+	} else if (err == PUT_FULL) {
+		c->queue_full++;
+	} else if (err == PUT_SHORT) {
+		c->buffer_short++;
+	} else {
+		ring_broken(q, err);
+		return false;
+	}
+	return true;
+}
+
+/**
+ * vq_split_out() - copy frames into a guest's receive queue
+ * @q:     the queue
+ * @stats: the counters of its port
+ * @b:     the batch
+ * @which: numbers of the frames, in order
+ * @n:     how many
+ *
+ * All buffers of a frame, and all frames of a batch, are published together (virtio 1.2,
+ * 5.1.6.4). Any worker; takes the queue's lock.
+ *
+ * Return: frames delivered; the others were dropped and counted.
+ */
+unsigned vq_split_out(struct vq *q, struct vxs_port_stats *stats, const struct batch *b,
+		      const uint16_t *which, unsigned n)
+{
+	struct out_count count = {0};
+	uint16_t avail_idx, used_was;
+	unsigned i = 0;
+
+	pthread_spin_lock(&q->lock);
+	used_was = q->used_at;
+	avail_idx = __atomic_load_n(&q->avail->idx, __ATOMIC_ACQUIRE);
+	if (!q->broken && (uint16_t)(avail_idx - q->avail_at) > q->size)
+		ring_broken(q, VQ_BAD_AVAIL);
+	if (!q->broken)
+		while (i < n && put(q, b, &b->frame[which[i]], avail_idx, &count))
+			i++;
+	count.queue_broken = n - i;
+	if (q->used_at != used_was)
+		publish_used(q);
+	pthread_spin_unlock(&q->lock);
+	count_out(stats, &count);
+	return count.frames;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A guest's memory as its front-end shared it: regions, and the translation of addresses. */
+#ifndef VU_MEM_H
+#define VU_MEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vhost_user.h"
+
+#define VU_REGIONS_MAX VHOST_USER_REGIONS_MAX
+
+/* One mapped region. Constant after vu_mem_new(). */
+struct vu_region {
+	uint64_t gpa;  /* guest physical address of its first byte */
+	uint64_t uva;  /* the front-end's virtual address of the same byte */
+	uint64_t size; /* bytes, not 0; neither gpa + size nor uva + size wraps */
+	uint8_t *at;   /* where it is here */
+	void *map;     /* what to munmap() */
+	size_t map_len;
+};
+
+/* Never edited after vu_mem_new(): workers read it through their queues. */
+struct vu_mem {
+	unsigned n;
+	struct vu_region region[VU_REGIONS_MAX];
+};
+
+/**
+ * vu_mem_new() - map the regions of a SET_MEM_TABLE message
+ * @out:   where the new table goes
+ * @table: the message's payload, checked here (vhost-user.rst, "Memory regions description")
+ * @fds:   one per region; they stay the caller's, who may close them at once
+ * @n_fds: how many came
+ *
+ * Control thread.
+ *
+ * Return: 0; -EINVAL if a count, a size or an address doesn't hold (overlapping or wrapping
+ * regions, region past the end of its file); -errno of fstat() or mmap().
+ */
+int vu_mem_new(struct vu_mem **out, const struct vhost_user_memory *table, const int *fds,
+	       unsigned n_fds);
+
+/** vu_mem_free() - unmap; the caller has made sure that no worker uses it. NULL is fine. */
+void vu_mem_free(struct vu_mem *mem);
+
+/**
+ * vu_mem_gpa() - translate a guest physical address
+ * @mem: the regions
+ * @gpa: address
+ * @len: bytes wanted; on return how many of them lie in one piece from there on (at least 1
+ *       unless *@len was 0)
+ *
+ * Any thread.
+ *
+ * Return: the address here, or NULL if @gpa is in no region or *@len is 0.
+ */
+static inline uint8_t *vu_mem_gpa(const struct vu_mem *mem, uint64_t gpa, uint32_t *len)
+{
+	unsigned i;
+
+	for (i = 0; i < mem->n; i++) {
+		const struct vu_region *r = &mem->region[i];
+		uint64_t off = gpa - r->gpa;
+
+		if (off < r->size) {
+			if (*len > r->size - off)
+				*len = r->size - off;
+			return *len ? r->at + off : NULL;
+		}
+	}
+	return NULL;
+}
+
+/** vu_mem_uva() - as vu_mem_gpa() for a front-end address; NULL unless all of @len is in a region.
+ */
+void *vu_mem_uva(const struct vu_mem *mem, uint64_t uva, uint64_t len);
+
+#endif
