@@ -172,9 +172,12 @@ install: all ## into DESTDIR and PREFIX (/usr/local)
 	install -D -m 755 $(BUILD)/vxsctl $(DESTDIR)$(PREFIX)/bin/vxsctl
 	install -D -m 644 user/man/vxsd.8 $(DESTDIR)$(PREFIX)/share/man/man8/vxsd.8
 	install -D -m 644 user/man/vxsctl.8 $(DESTDIR)$(PREFIX)/share/man/man8/vxsctl.8
+	install -D -m 644 user/man/vxsctl.bash-completion \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vxsctl
 uninstall: ## what install put there
 	rm -f $(DESTDIR)$(PREFIX)/sbin/vxsd $(DESTDIR)$(PREFIX)/bin/vxsctl
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man8/vxsd.8 $(DESTDIR)$(PREFIX)/share/man/man8/vxsctl.8
+	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vxsctl
 clean: ## remove build/
 	rm -rf build
 help: ## this list

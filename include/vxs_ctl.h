@@ -34,11 +34,11 @@
  * MACs are text (52:54:00:12:34:56), HEX is text (0x1f), S are seconds, REASON is a field of
  * vxs_drop.h. What is null is not there or not known.
  */
-#define VXS_CTL_SOCKET	 "ctl.sock"
+#define VXS_CTL_SOCKET   "ctl.sock"
 #define VXS_CTL_LINE_MAX 4096 /* bytes of a request, its newline included */
-#define VXS_RUN_DIR	 "/run/vxs"
-#define VXS_PIN_DIR	 "/sys/fs/bpf/vxs"
+#define VXS_RUN_DIR      "/run/vxs"
+#define VXS_PIN_DIR      "/sys/fs/bpf/vxs"
 #define VXS_NAME_DEFAULT "vxs0"
-#define VXS_VERSION	 "0.1.0"
+#define VXS_VERSION      "0.1.0"
 
 #endif

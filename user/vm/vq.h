@@ -46,7 +46,8 @@ struct vq {
 
 	/* written by control at any time, read by workers (relaxed atomics) */
 	bool enabled; /* SET_VRING_ENABLE; frames from a disabled in-queue are discarded */
-	int call_fd;  /* -1: none. The old one is closed after an rcu_wait(). */
+	int call_fd;  /* -1: none. The old one is closed after an rcu_wait(). Released, acquired. */
+	bool no_kick; /* in-queue without a kick fd: its worker has to poll */
 
 	/* written by the user of the queue, read by control (relaxed atomics) */
 	uint32_t broken; /* enum vq_broken; once set, the queue is left alone */

@@ -5,6 +5,12 @@
 #include "switch/count.h"
 #include "vm/vq_copy.h"
 
+/*
+ * Buffers of no length, or chains of many tiny ones, would let a guest keep us busy for nothing: a
+ * batch looks at so many descriptors (64 frames of 64 KB in pages are 1,088), then at no more.
+ */
+#define OUT_STEPS_MAX 4096
+
 /* What put() says beside enum vq_broken: nothing was taken from the ring. */
 #define PUT_FULL  (VQ_BROKEN_MAX + 0)
 #define PUT_SHORT (VQ_BROKEN_MAX + 1)
@@ -16,6 +22,7 @@ struct putting {
 	uint32_t hdr_at; /* bytes of the header that are written */
 	uint32_t hdr_len;
 	uint32_t left;     /* bytes of header and frame that are not */
+	unsigned *steps;   /* descriptors that this batch may still look at */
 	uint8_t *count[2]; /* where num_buffers went, byte by byte */
 };
 
@@ -42,6 +49,9 @@ static unsigned put_chain(struct vq *q, struct chain *c, struct putting *t, uint
 
 		if (!(c->desc.flags & VRING_DESC_F_WRITE))
 			return VQ_BAD_ORDER;
+		if (!*t->steps)
+			return PUT_SHORT;
+		--*t->steps;
 		while (room && t->left) {
 			uint32_t n = room < t->left ? room : t->left;
 			uint8_t *to = vu_mem_gpa(q->mem, gpa, &n);
@@ -62,9 +72,9 @@ static unsigned put_chain(struct vq *q, struct chain *c, struct putting *t, uint
 
 /* Any chains, mergeable or not. Takes @n_avail chains at most; *@taken says how many. */
 static unsigned put_slow(struct vq *q, const struct batch *b, const struct frame *f,
-			 unsigned n_avail, unsigned *taken)
+			 unsigned n_avail, unsigned *taken, unsigned *steps)
 {
-	struct putting t = {.hdr_len = q->hdr_len, .left = q->hdr_len + f->len};
+	struct putting t = {.hdr_len = q->hdr_len, .left = q->hdr_len + f->len, .steps = steps};
 	uint16_t mask = q->size - 1, n = 0;
 	struct chain c;
 	unsigned err;
@@ -128,6 +138,7 @@ static inline bool put_fast(struct vq *q, const struct batch *b, const struct fr
 struct out_count {
 	unsigned frames, queue_full, buffer_short, queue_broken;
 	uint64_t bytes;
+	unsigned steps; /* what put_slow() may still do */
 };
 
 static void count_out(struct vxs_port_stats *stats, const struct out_count *c)
@@ -149,7 +160,7 @@ static inline bool put(struct vq *q, const struct batch *b, const struct frame *
 	if (!n_avail)
 		err = PUT_FULL;
 	else if (!put_fast(q, b, f, head))
-		err = put_slow(q, b, f, n_avail, &taken);
+		err = put_slow(q, b, f, n_avail, &taken, &c->steps);
 	if (err == VQ_OK) {
 		q->avail_at += taken;
 		q->used_at += taken;
@@ -182,7 +193,7 @@ static inline bool put(struct vq *q, const struct batch *b, const struct frame *
 unsigned vq_split_out(struct vq *q, struct vxs_port_stats *stats, const struct batch *b,
 		      const uint16_t *which, unsigned n)
 {
-	struct out_count count = {0};
+	struct out_count count = {.steps = OUT_STEPS_MAX};
 	uint16_t avail_idx, used_was;
 	unsigned i = 0;
 

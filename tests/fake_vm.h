@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A vhost-user front-end for tests: what QEMU and a guest's virtio-net driver are to a back-end. */
+#ifndef FAKE_VM_H
+#define FAKE_VM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <linux/virtio_net.h>
+#include <linux/virtio_ring.h>
+
+#include "vhost_user.h"
+
+/*
+ * No threads, no root, no QEMU: all calls act at once, in the caller's thread; those that wait have
+ * a time limit. Nothing here trusts the back-end, and nothing ends the process: a call that finds a
+ * rule of virtio broken returns -EBADMSG, and fake_vm_error() says in words what was wrong.
+ *
+ * Virtqueue 2i is the guest's receive queue of pair i, 2i + 1 its transmit queue.
+ */
+
+#define FAKE_VM_PAIRS_MAX 128
+#define FAKE_VM_RING_MAX  32768
+#define FAKE_VM_GPA       0x100000ull /* guest physical address of the first region */
+#define FAKE_VM_TIMEOUT   5000        /* ms that any wait for the back-end lasts, unless set */
+#define FAKE_VM_FRAME_MAX 65553
+
+#define FAKE_VM_BIT(n)    (1ull << (n))
+#define FAKE_VM_VERSION_1 FAKE_VM_BIT(32)
+#define FAKE_VM_MRG_RXBUF FAKE_VM_BIT(15)
+#define FAKE_VM_INDIRECT  FAKE_VM_BIT(28)
+#define FAKE_VM_EVENT_IDX FAKE_VM_BIT(29)
+#define FAKE_VM_MQ        FAKE_VM_BIT(22)
+#define FAKE_VM_PROTOCOL  FAKE_VM_BIT(VHOST_USER_F_PROTOCOL_FEATURES)
+/* All that the front-end can do; MQ is added when more than one pair is wanted. */
+#define FAKE_VM_ALL                                                                                \
+	(FAKE_VM_VERSION_1 | FAKE_VM_MRG_RXBUF | FAKE_VM_INDIRECT | FAKE_VM_EVENT_IDX |            \
+	 FAKE_VM_PROTOCOL)
+/* A legacy driver: header of 10 bytes, no mergeable buffers. */
+#define FAKE_VM_LEGACY (FAKE_VM_INDIRECT | FAKE_VM_EVENT_IDX | FAKE_VM_PROTOCOL)
+
+/* How a buffer (virtio-net header and frame) lies in descriptors. */
+struct fake_vm_layout {
+	/* 0 or 1: all in one; 2: the header in one, the frame in another; more: header and frame
+	 * cut into that many parts of about equal length, wherever the cuts come to lie. */
+	unsigned pieces;
+	bool indirect; /* the pieces stand in an indirect table (if INDIRECT was negotiated) */
+};
+
+/* Zero means the default everywhere. */
+struct fake_vm_options {
+	const char *socket; /* path to connect to, or NULL to use @fd */
+	int fd; /* with socket NULL: a connected socket, owned by the fake VM from then on */
+	unsigned pairs;        /* queue pairs; default 1 */
+	unsigned ring_size;    /* descriptors per virtqueue, a power of two; default 256 */
+	unsigned buffer_size;  /* bytes of a receive buffer, its header included; default 2048 */
+	unsigned send_size;    /* bytes of a transmit buffer, its header included; default 2048 */
+	unsigned recv_buffers; /* receive buffers to offer; default: as many as fit the ring */
+	uint64_t features;     /* virtio features wanted; default FAKE_VM_ALL */
+	struct fake_vm_layout send, recv;
+	unsigned regions;  /* memory regions, 1 to 8; virtqueue i lies in region i % regions */
+	uint64_t gap;      /* bytes between regions' guest addresses; multiple of 2 MiB */
+	uint64_t extra;    /* bytes of memory more in region 0, at fake_vm_extra(), for the test */
+	bool huge;         /* memory on huge pages of 2 MiB */
+	bool want_call;    /* ask to be called for every used buffer, not only in fake_vm_wait() */
+	bool no_call_fd;   /* SET_VRING_CALL says "no fd": fake_vm_wait() then polls */
+	bool no_reply_ack; /* don't negotiate REPLY_ACK */
+	bool no_start;     /* stop after the negotiation: fake_vm_share() and _start() are yours */
+	bool no_negotiate; /* stop after connecting: every message is yours */
+	unsigned timeout_ms; /* for each wait for the back-end; default FAKE_VM_TIMEOUT */
+	/* Called over and over while waiting: runs a back-end that lives in this very thread. */
+	void (*idle)(void *arg);
+	void *idle_arg;
+};
+
+/* A virtqueue as the guest sees it. Tests may write to everything that the pointers point at. */
+struct fake_vq {
+	struct vring_desc *desc;
+	struct vring_avail *avail;
+	struct vring_used *used;
+	uint8_t *buffers;         /* @slots buffers of @stride bytes */
+	struct vring_desc *table; /* @slots indirect tables of @pieces entries */
+	unsigned size;            /* descriptors of the ring */
+	unsigned room;            /* bytes of one buffer that may be used */
+	unsigned stride, slots;
+	unsigned pieces; /* descriptors of one buffer, at most */
+	unsigned chain;  /* descriptors of the ring that one buffer takes: 1 if indirect */
+	bool indirect, device_writes;
+	int kick_fd, call_fd, err_fd; /* eventfds; -1 while there is none */
+	bool enabled, started;
+	uint16_t avail_at; /* next entry of the available ring to write, and avail->idx */
+	uint16_t used_at;  /* next entry of the used ring to read */
+	uint16_t base;     /* what the last GET_VRING_BASE answered */
+	unsigned n_free;
+	uint16_t *free; /* slots not lent to the back-end, a stack */
+	bool *lent;     /* by slot */
+	/* counters */
+	uint64_t frames, bytes, buffers_used, kicks, calls, full;
+};
+
+struct fake_vm {
+	struct fake_vm_options opt; /* with defaults filled in */
+	int fd;                     /* the connection; -1: none */
+	uint64_t offered, features; /* virtio features that the back-end has, and negotiated ones */
+	uint64_t protocol_offered, protocol_features;
+	uint64_t queue_num;              /* GET_QUEUE_NUM's answer, 0 if not asked */
+	unsigned hdr_len;                /* 10 or 12 */
+	unsigned n_queues;               /* virtqueues: 2 * pairs */
+	struct vhost_user_memory memory; /* what fake_vm_share() sends */
+	int memory_fd[VHOST_USER_REGIONS_MAX];
+	uint8_t *memory_at[VHOST_USER_REGIONS_MAX];
+	bool hold; /* fake_vm_recv() doesn't offer the buffers again: fake_vm_refill() does */
+	struct virtio_net_hdr_mrg_rxbuf hdr; /* header of the frame received last */
+	struct fake_vq *vq;
+	uint64_t extra_gpa; /* of fake_vm_extra() */
+	char error[160];
+};
+
+/* ---- life ---- */
+
+/**
+ * fake_vm_open() - become a running VM
+ * @out: where it goes
+ * @opt: what is wanted; see there
+ *
+ * Connects (again and again while the socket isn't there or nobody listens, until the time limit),
+ * negotiates, shares the memory, starts and enables all rings, and offers receive buffers. Features
+ * that the back-end doesn't offer are left out: see vm->features.
+ *
+ * Return: 0 or -errno: -ETIMEDOUT, -ECONNRESET (the back-end hung up), -EPROTO (it refused a
+ * message), -EBADMSG (it answered wrongly), -EINVAL, -ENOMEM.
+ */
+int fake_vm_open(struct fake_vm **out, const struct fake_vm_options *opt);
+/** fake_vm_close() - hang up, without a word as a crash does, and free. NULL is fine. */
+void fake_vm_close(struct fake_vm *vm);
+/** fake_vm_error() - what was wrong when a call returned an error other than -EAGAIN; "" if
+ * nothing. */
+const char *fake_vm_error(const struct fake_vm *vm);
+
+/** fake_vm_negotiate() - owner, features, protocol features, queue number. */
+int fake_vm_negotiate(struct fake_vm *vm);
+/** fake_vm_share() - SET_MEM_TABLE with vm->memory and vm->memory_fd. */
+int fake_vm_share(struct fake_vm *vm);
+/** fake_vm_start() - enable and start all rings, from where they were (vq->base). */
+int fake_vm_start(struct fake_vm *vm);
+/** fake_vm_stop() - stop all rings with GET_VRING_BASE, which is checked; then disable them. */
+int fake_vm_stop(struct fake_vm *vm);
+/** fake_vm_start_ring() - NUM, BASE, ADDR, CALL, ERR, KICK of virtqueue @index. */
+int fake_vm_start_ring(struct fake_vm *vm, unsigned index);
+/** fake_vm_stop_ring() - GET_VRING_BASE of virtqueue @index. */
+int fake_vm_stop_ring(struct fake_vm *vm, unsigned index);
+/** fake_vm_enable_ring() - SET_VRING_ENABLE of virtqueue @index. */
+int fake_vm_enable_ring(struct fake_vm *vm, unsigned index, bool on);
+/** fake_vm_reset_rings() - forget all buffers and indices, offer receive buffers anew (stopped). */
+void fake_vm_reset_rings(struct fake_vm *vm);
+/** fake_vm_reboot() - what QEMU does when the guest reboots: stop, reset, share, start at 0. */
+int fake_vm_reboot(struct fake_vm *vm);
+/** fake_vm_hang_up() - close the connection; memory and rings stay as they are. */
+void fake_vm_hang_up(struct fake_vm *vm);
+/** fake_vm_reconnect() - connect again (to @opt.socket) and resume the rings where they were. */
+int fake_vm_reconnect(struct fake_vm *vm);
+
+/* ---- frames ---- */
+
+/**
+ * fake_vm_send() - send a frame
+ * @vm:	   sender
+ * @pair:  queue pair
+ * @frame: the frame from its destination address on
+ * @len:   bytes; 0 to send_size - header
+ *
+ * Takes back what the back-end is done with first, and kicks the back-end if it wants it.
+ *
+ * Return: 0; -EAGAIN if the ring is full; -EMSGSIZE; -EBADMSG if the back-end broke a rule.
+ */
+int fake_vm_send(struct fake_vm *vm, unsigned pair, const void *frame, size_t len);
+/** fake_vm_send_hdr() - with a virtio-net header of your own (its first 10 or 12 bytes). */
+int fake_vm_send_hdr(struct fake_vm *vm, unsigned pair, const struct virtio_net_hdr_mrg_rxbuf *hdr,
+		     const void *frame, size_t len);
+
+struct fake_vm_frame {
+	const void *data;
+	size_t len;
+};
+
+/** fake_vm_send_batch() - up to @n frames with one kick. How many there was room for, or -errno. */
+int fake_vm_send_batch(struct fake_vm *vm, unsigned pair, const struct fake_vm_frame *frame,
+		       unsigned n);
+/** fake_vm_reclaim() - take used transmit buffers back; how many are still out, or -EBADMSG. */
+int fake_vm_reclaim(struct fake_vm *vm, unsigned pair);
+/** fake_vm_flush() - wait until all that was sent was used. 0, -ETIMEDOUT or -EBADMSG. */
+int fake_vm_flush(struct fake_vm *vm, unsigned pair, unsigned ms);
+
+/**
+ * fake_vm_recv() - take a frame, without waiting
+ * @vm:	  receiver
+ * @pair: queue pair
+ * @buf:  where the frame goes; vm->hdr has its header
+ * @size: bytes of room
+ *
+ * Checks what the back-end wrote: ids that were lent, lengths, num_buffers.
+ *
+ * Return: length; 0: none there; -EBADMSG; -EMSGSIZE (@buf too small; the frame is gone).
+ */
+int fake_vm_recv(struct fake_vm *vm, unsigned pair, void *buf, size_t size);
+/** fake_vm_recv_wait() - fake_vm_recv(), waiting up to @ms for a frame; 0: none came. */
+int fake_vm_recv_wait(struct fake_vm *vm, unsigned pair, void *buf, size_t size, unsigned ms);
+/** fake_vm_wait() - wait for a call that something was received. 1: it is there, 0: time is up. */
+int fake_vm_wait(struct fake_vm *vm, unsigned pair, unsigned ms);
+/** fake_vm_refill() - offer up to @n free receive buffers; how many were. */
+unsigned fake_vm_refill(struct fake_vm *vm, unsigned pair, unsigned n);
+/** fake_vm_kick() - kick virtqueue @index, wanted or not. */
+void fake_vm_kick(struct fake_vm *vm, unsigned index);
+
+/* ---- for hostile tests ---- */
+
+/**
+ * fake_vm_message() - send any message
+ * @vm:	     front-end
+ * @request: VHOST_USER_*, or anything
+ * @payload: of @size bytes
+ * @size:    up to 4096
+ * @fds:     @n_fds file descriptors to go with it, up to 16; they stay yours
+ * @n_fds:   how many
+ * @reply:   NULL: don't wait for one. Else a reply is asked for (need_reply, unless the request has
+ *	     one by itself) and its payload goes here.
+ *
+ * Return: 0; -ECONNRESET if the back-end hung up; -ETIMEDOUT; -EBADMSG if the reply is malformed.
+ * An acknowledgement of failure is no error here: reply->u64 has it (0 at once if the request has
+ *no reply and REPLY_ACK was not negotiated).
+ */
+int fake_vm_message(struct fake_vm *vm, uint32_t request, const void *payload, size_t size,
+		    const int *fds, unsigned n_fds, union vhost_user_payload *reply);
+/** fake_vm_request() - fake_vm_message() whose refusal is -EPROTO (no ack without REPLY_ACK). */
+int fake_vm_request(struct fake_vm *vm, uint32_t request, const void *payload, size_t size,
+		    const int *fds, unsigned n_fds);
+/** fake_vm_raw() - send any bytes, with any fds. 0 or -errno. */
+int fake_vm_raw(struct fake_vm *vm, const void *bytes, size_t len, const int *fds, unsigned n_fds);
+/** fake_vm_reply() - read one message. 0 or -errno. */
+int fake_vm_reply(struct fake_vm *vm, struct vhost_user_header *header,
+		  union vhost_user_payload *payload, unsigned ms);
+/** fake_vm_hung_up() - wait until the back-end closes the connection. */
+bool fake_vm_hung_up(struct fake_vm *vm, unsigned ms);
+/** fake_vm_sync() - wait until the back-end has handled all messages so far (asks its features). */
+int fake_vm_sync(struct fake_vm *vm);
+/** fake_vm_broken() - wait until the back-end signals VRING_ERR on virtqueue @index. */
+bool fake_vm_broken(struct fake_vm *vm, unsigned index, unsigned ms);
+
+/** fake_vm_at() - pointer to guest physical address @gpa; NULL if it isn't guest memory. */
+void *fake_vm_at(const struct fake_vm *vm, uint64_t gpa);
+/** fake_vm_gpa() - guest physical address of a pointer into guest memory; UINT64_MAX: isn't. */
+uint64_t fake_vm_gpa(const struct fake_vm *vm, const void *at);
+/** fake_vm_extra() - the test's own memory (options: extra). */
+void *fake_vm_extra(const struct fake_vm *vm);
+/** fake_vm_set_desc() - write descriptor @i of virtqueue @index. */
+void fake_vm_set_desc(struct fake_vm *vm, unsigned index, unsigned i, uint64_t addr, uint32_t len,
+		      uint16_t flags, uint16_t next);
+/**
+ * fake_vm_offer() - put @head into the available ring of virtqueue @index as it is, and kick
+ *
+ * What comes back of it stands in the used ring, for the test to read: it isn't known to
+ * fake_vm_recv() and fake_vm_reclaim(), which would take it for a fault of the back-end.
+ */
+void fake_vm_offer(struct fake_vm *vm, unsigned index, uint16_t head);
+/** fake_vm_used() - wait until @n more entries were used since the last one read; true: they are.
+ */
+bool fake_vm_used(struct fake_vm *vm, unsigned index, unsigned n, unsigned ms);
+
+/* ---- for benchmarks: a guest side that costs next to nothing ---- */
+
+/**
+ * fake_vm_bench() - make ready: every transmit buffer gets @frame, every ring entry is filled
+ *
+ * For rings that just started, with layouts of one descriptor. From now on only
+ * fake_vm_bench_send() and fake_vm_bench_recv() may be used on @pair. 0 or -EINVAL.
+ */
+int fake_vm_bench(struct fake_vm *vm, unsigned pair, const void *frame, size_t len);
+/** fake_vm_bench_send() - send up to @n of the ready frames by moving the index; how many. */
+unsigned fake_vm_bench_send(struct fake_vm *vm, unsigned pair, unsigned n);
+/** fake_vm_bench_sent() - how many of the frames sent so far the back-end has used. */
+uint64_t fake_vm_bench_sent(struct fake_vm *vm, unsigned pair);
+/** fake_vm_bench_recv() - give all received frames back by moving the index; how many there were.
+ */
+unsigned fake_vm_bench_recv(struct fake_vm *vm, unsigned pair);
+
+#endif

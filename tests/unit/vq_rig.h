@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A split virtqueue over made-up guest memory, in one process: no socket, no front-end. */
+#ifndef VQ_RIG_H
+#define VQ_RIG_H
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
+
+#include "check.h"
+#include "vm/vq.h"
+#include "vxs_bpf.h"
+
+/*
+ * Guest physical memory. Each region is an allocation of its own with exactly its size, so that
+ * AddressSanitizer sees every byte that is touched outside.
+ *
+ *	RIG_RINGS	descriptor table, available ring, used ring, each at its own offset
+ *	RIG_DATA	RIG_DATA_SIZE bytes of buffers, and right behind it (but not here):
+ *	RIG_NEXT	RIG_NEXT_SIZE bytes more
+ *	RIG_FAR		alone, with nothing before and behind it
+ */
+#define RIG_RINGS     0x10000ull
+#define RIG_DATA      0x1000000ull
+#define RIG_DATA_SIZE (4u << 20)
+#define RIG_NEXT      (RIG_DATA + RIG_DATA_SIZE)
+#define RIG_NEXT_SIZE 4096u
+#define RIG_FAR       0x100000000ull
+#define RIG_FAR_SIZE  256u
+#define RIG_REGIONS   4
+
+#define RIG_V1       (1ull << VIRTIO_F_VERSION_1)
+#define RIG_MRG      (1ull << VIRTIO_NET_F_MRG_RXBUF)
+#define RIG_INDIRECT (1ull << VIRTIO_RING_F_INDIRECT_DESC)
+#define RIG_EVENT    (1ull << VIRTIO_RING_F_EVENT_IDX)
+
+struct rig {
+	struct vu_mem mem;
+	struct vq *q;
+	struct vring_desc *desc;
+	struct vring_avail *avail;
+	struct vring_used *used;
+	unsigned size;
+	unsigned hdr_len;
+	uint16_t avail_at; /* the guest's: next to offer */
+	int call_fd;
+	struct vxs_port_stats stats;
+	struct batch b;
+};
+
+static inline void rig_region(struct rig *r, unsigned i, uint64_t gpa, size_t size)
+{
+	void *at;
+
+	if (posix_memalign(&at, 64, size))
+		abort();
+	memset(at, 0, size);
+	r->mem.region[i] = (struct vu_region){.gpa = gpa,
+					      .uva = (uintptr_t)at,
+					      .size = size,
+					      .at = at,
+					      .map = at,
+					      .map_len = size};
+	r->mem.n = i + 1;
+}
+
+/** rig_at() - where guest physical address @gpa is here. */
+static inline void *rig_at(struct rig *r, uint64_t gpa)
+{
+	uint32_t one = 1;
+
+	return vu_mem_gpa(&r->mem, gpa, &one);
+}
+
+/**
+ * rig_new() - a ring of @size descriptors whose indices begin at @base
+ *
+ * The three parts are as close to each other and to the region's end as the format allows.
+ */
+static inline struct rig *rig_new(unsigned size, uint64_t features, uint16_t base)
+{
+	unsigned event = features & RIG_EVENT ? 2 : 0, avail = 16 * size;
+	unsigned used = (avail + 4 + 2 * size + event + 3) / 4 * 4;
+	struct vq_setup setup = {.size = size, .avail_at = base, .features = features};
+	struct rig *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		abort();
+	rig_region(r, 0, RIG_RINGS, used + 4 + 8 * size + event);
+	rig_region(r, 1, RIG_DATA, RIG_DATA_SIZE);
+	rig_region(r, 2, RIG_NEXT, RIG_NEXT_SIZE);
+	rig_region(r, 3, RIG_FAR, RIG_FAR_SIZE);
+	r->desc = (void *)r->mem.region[0].at;
+	r->avail = (void *)(r->mem.region[0].at + avail);
+	r->used = (void *)(r->mem.region[0].at + used);
+	r->size = size;
+	r->hdr_len = features & (RIG_V1 | RIG_MRG) ? 12 : 10;
+	r->avail_at = r->avail->idx = r->used->idx = base;
+	r->call_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	setup.mem = &r->mem;
+	setup.desc_uva = (uintptr_t)r->desc;
+	setup.avail_uva = (uintptr_t)r->avail;
+	setup.used_uva = (uintptr_t)r->used;
+	setup.enabled = true;
+	setup.call_fd = r->call_fd;
+	if (vq_new(&r->q, &setup)) {
+		CU_FAIL("vq_new");
+		abort();
+	}
+	return r;
+}
+
+static inline void rig_free(struct rig *r)
+{
+	unsigned i;
+
+	vq_free(r->q);
+	for (i = 0; i < r->mem.n; i++)
+		free(r->mem.region[i].map);
+	if (r->call_fd >= 0)
+		close(r->call_fd);
+	free(r);
+}
+
+/** rig_desc() - write a descriptor of @table (the ring's, or an indirect one). */
+static inline void rig_desc(struct vring_desc *table, unsigned i, uint64_t addr, uint32_t len,
+			    uint16_t flags, uint16_t next)
+{
+	table[i] = (struct vring_desc){.addr = addr, .len = len, .flags = flags, .next = next};
+}
+
+/** rig_offer() - make @head available. */
+static inline void rig_offer(struct rig *r, uint16_t head)
+{
+	r->avail->ring[r->avail_at & (r->size - 1)] = head;
+	r->avail->idx = ++r->avail_at;
+}
+
+/**
+ * rig_chain() - write a chain over @len bytes from @gpa on, cut at @n - 1 places
+ * @table: the ring's table, or an indirect one
+ * @first: its first entry to use; the others follow
+ * @cut:   @n ascending ends, the last of them @len
+ * @flags: VRING_DESC_F_WRITE or 0
+ */
+static inline void rig_chain(struct vring_desc *table, unsigned first, uint64_t gpa,
+			     const uint32_t *cut, unsigned n, uint16_t flags)
+{
+	uint32_t from = 0;
+	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		rig_desc(table, first + i, gpa + from, cut[i] - from,
+			 flags | (i + 1 < n ? VRING_DESC_F_NEXT : 0),
+			 i + 1 < n ? first + i + 1 : 0xdead);
+		from = cut[i];
+	}
+}
+
+/** rig_cuts() - @n ends of about equal distance. */
+static inline void rig_cuts(uint32_t *cut, uint32_t len, unsigned n)
+{
+	unsigned i;
+
+	for (i = 0; i < n; i++)
+		cut[i] = (uint64_t)len * (i + 1) / n;
+}
+
+/** rig_fill() - bytes of a pattern that differs with @seed. */
+static inline void rig_fill(uint8_t *to, size_t len, uint32_t seed)
+{
+	size_t i;
+
+	for (i = 0; i < len; i++) {
+		seed = seed * 1664525 + 1013904223;
+		to[i] = seed >> 24;
+	}
+}
+
+/** rig_read_frame() - put a lent frame together: head, then pieces. False: the sums don't add up.
+ */
+static inline bool rig_read_frame(const struct batch *b, unsigned i, uint8_t *to, uint32_t *len)
+{
+	const struct frame *f = &b->frame[i];
+	uint32_t n = f->head_len;
+	unsigned p;
+
+	if (f->head_at + f->head_len > (int)sizeof(f->head) ||
+	    f->piece + f->n_pieces > BATCH_PIECES)
+		return false;
+	memcpy(to, f->head + f->head_at, f->head_len);
+	for (p = f->piece; p < f->piece + f->n_pieces; p++) {
+		if (n + b->piece[p].len > FRAME_MAX)
+			return false;
+		memcpy(to + n, b->piece[p].at, b->piece[p].len);
+		n += b->piece[p].len;
+	}
+	*len = n;
+	return n == f->len;
+}
+
+/**
+ * rig_make_frame() - add a frame to the rig's batch, as an in side would
+ * @r:	  rig
+ * @from: its bytes, which stay where they are
+ * @len:  FRAME_MIN to FRAME_MAX
+ * @n:	  pieces of about equal length after the head
+ */
+static inline void rig_make_frame(struct rig *r, const uint8_t *from, uint32_t len, unsigned n)
+{
+	struct frame *f = &r->b.frame[r->b.n++];
+	uint32_t at, end;
+	unsigned i;
+
+	memset(f, 0, sizeof(*f));
+	f->len = len;
+	f->head_at = FRAME_HEAD_ROOM;
+	f->head_len = len < FRAME_HEAD ? len : FRAME_HEAD;
+	f->piece = r->b.n_pieces;
+	memcpy(f->head + f->head_at, from, f->head_len);
+	at = f->head_len;
+	for (i = 0; i < n && at < len; i++) {
+		end = i + 1 == n ? len : f->head_len + (uint64_t)(len - f->head_len) * (i + 1) / n;
+		if (end == at)
+			continue;
+		r->b.piece[r->b.n_pieces++] = (struct piece){.at = from + at, .len = end - at};
+		f->n_pieces++;
+		at = end;
+	}
+}
+
+/** rig_in(), rig_out() - one turn of the switch's side; out gives all frames of the batch. */
+static inline unsigned rig_in(struct rig *r)
+{
+	return vq_split_in(r->q, &r->stats, &r->b);
+}
+
+static inline unsigned rig_out(struct rig *r)
+{
+	uint16_t which[BATCH_FRAMES], i;
+
+	for (i = 0; i < r->b.n; i++)
+		which[i] = i;
+	return vq_split_out(r->q, &r->stats, &r->b, which, r->b.n);
+}
+
+/** rig_calls() - how often the guest was called since the last time. */
+static inline uint64_t rig_calls(struct rig *r)
+{
+	uint64_t n;
+
+	return read(r->call_fd, &n, sizeof(n)) == sizeof(n) ? n : 0;
+}
+
+#endif

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The switch's state as JSON, for the control socket; the forms are described in vxs_ctl.h. */
+#include "control/show.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "control/daemon.h"
+#include "vxs_ctl.h"
+
+/* json-c refuses to add only where it has no memory; a member then lacks, and nothing breaks. */
+static void add(struct json_object *to, const char *key, struct json_object *value)
+{
+	if (json_object_object_add(to, key, value))
+		json_object_put(value);
+}
+
+static void add_int(struct json_object *to, const char *key, uint64_t value)
+{
+	add(to, key, json_object_new_int64(value > INT64_MAX ? INT64_MAX : (int64_t)value));
+}
+
+static void add_bool(struct json_object *to, const char *key, bool value)
+{
+	add(to, key, json_object_new_boolean(value));
+}
+
+/* NULL and "" become null. */
+static void add_text(struct json_object *to, const char *key, const char *value)
+{
+	add(to, key, value && value[0] ? json_object_new_string(value) : NULL);
+}
+
+static void add_hex(struct json_object *to, const char *key, uint64_t value)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "0x%llx", (unsigned long long)value);
+	add_text(to, key, text);
+}
+
+/* An address of only zeros becomes null. */
+static void add_mac(struct json_object *to, const char *key, const uint8_t mac[6])
+{
+	static const uint8_t none[6];
+	char text[18] = "";
+
+	if (memcmp(mac, none, sizeof(none)))
+		options_format_mac(mac, text);
+	add_text(to, key, text);
+}
+
+static void append(struct json_object *to, struct json_object *value)
+{
+	if (json_object_array_add(to, value))
+		json_object_put(value);
+}
+
+static const char *poll_text(enum poll_mode mode)
+{
+	return mode == POLL_BUSY ? "busy" : mode == POLL_INTERRUPT ? "interrupt" : "adaptive";
+}
+
+static struct json_object *show_nic(const struct nic *nic)
+{
+	struct json_object *o = json_object_new_object();
+	struct nic_state state = {};
+
+	if (!o)
+		return NULL;
+	nic_state(nic, &state);
+	add_text(o, "ifname", state.ifname);
+	add_int(o, "ifindex", state.ifindex);
+	add_text(o, "mode", state.mode);
+	add_text(o, "umem", state.umem);
+	add_int(o, "queues", state.queues);
+	add_int(o, "nic_queues", state.nic_queues);
+	add_int(o, "mtu", state.mtu);
+	add_mac(o, "mac", state.mac);
+	add_bool(o, "up", state.up);
+	return o;
+}
+
+static struct json_object *show_worker(const struct worker *w)
+{
+	struct json_object *o = json_object_new_object();
+
+	if (!o)
+		return NULL;
+	add_int(o, "id", w->id);
+	add(o, "cpu", w->cpu < 0 ? NULL : json_object_new_int(w->cpu));
+	add_int(o, "rounds", __atomic_load_n(&w->rounds, __ATOMIC_RELAXED));
+	add_int(o, "busy_rounds", __atomic_load_n(&w->busy_rounds, __ATOMIC_RELAXED));
+	add_int(o, "sleeps", __atomic_load_n(&w->sleeps, __ATOMIC_RELAXED));
+	return o;
+}
+
+/* Port number @id, or NULL. */
+static struct port *port_at(struct daemon *d, uint32_t id)
+{
+	if (id == VXS_PORT_UPLINK)
+		return d->nic ? nic_port(d->nic) : NULL;
+	if (id == VXS_PORT_HOST)
+		return d->host ? host_port(d->host) : NULL;
+	return id < VXS_PORTS_MAX && d->vm[id] ? &d->vm[id]->port : NULL;
+}
+
+struct json_object *show_status(struct daemon *d)
+{
+	struct json_object *o = json_object_new_object(), *workers = json_object_new_array();
+	unsigned i, ports = 0;
+
+	if (!o || !workers) {
+		json_object_put(o);
+		json_object_put(workers);
+		return NULL;
+	}
+	for (i = 0; i < VXS_PORTS_MAX; i++)
+		ports += !!port_at(d, i);
+	add_text(o, "name", d->opt->name);
+	add_int(o, "pid", getpid());
+	add_text(o, "version", VXS_VERSION);
+	add_int(o, "uptime", (uint64_t)time(NULL) > d->started ? time(NULL) - d->started : 0);
+	add_text(o, "run_dir", d->opt->run_dir);
+	add_text(o, "maps", tables_pin_dir(d->tables));
+	add_text(o, "poll", poll_text(d->opt->poll));
+	add_int(o, "ageing", d->opt->ageing);
+	add(o, "uplink", d->nic ? show_nic(d->nic) : NULL);
+	add_text(o, "host", d->host ? host_ifname(d->host) : NULL);
+	add_int(o, "ports", ports);
+	add_int(o, "addresses", d->sw.fdb->n);
+	for (i = 0; i < d->n_workers; i++)
+		append(workers, show_worker(d->worker[i]));
+	add(o, "workers", workers);
+	return o;
+}
+
+static struct json_object *show_vm_queue(const struct vm *vm, unsigned index)
+{
+	struct json_object *o = json_object_new_object();
+	struct worker *owner = vm->port.worker[index / 2];
+	struct vm_queue_state state = {};
+
+	if (!o)
+		return NULL;
+	vm_queue_state(vm, index, &state);
+	add_int(o, "index", index);
+	add_text(o, "direction", index & 1 ? "in" : "out");
+	/* Any worker may send to an out-queue; an in-queue belongs to one. */
+	add(o, "worker", index & 1 && owner ? json_object_new_int(owner->id) : NULL);
+	add_bool(o, "started", state.started);
+	add_bool(o, "enabled", state.enabled);
+	add_int(o, "size", state.size);
+	add_int(o, "calls", state.calls);
+	add_text(o, "broken", state.broken);
+	return o;
+}
+
+static void add_vm(struct json_object *o, const struct vm *vm)
+{
+	struct json_object *queues = json_object_new_array();
+	struct vm_state state = {};
+	uint8_t mac[6];
+	unsigned i;
+
+	vm_state(vm, &state);
+	for (i = 0; i < 6; i++)
+		mac[i] = vm->port.fix_mac >> 8 * i;
+	add_bool(o, "up", state.running);
+	add_mac(o, "mac", mac);
+	add_text(o, "socket", state.socket);
+	add_bool(o, "connected", state.connected);
+	add_bool(o, "running", state.running);
+	add_text(o, "why_not", state.why_not);
+	add(o, "peer_pid", state.peer_pid > 0 ? json_object_new_int(state.peer_pid) : NULL);
+	add_hex(o, "features", state.features);
+	add_hex(o, "protocol_features", state.protocol_features);
+	add_int(o, "regions", state.regions);
+	add_int(o, "memory", state.memory);
+	add_int(o, "connections", state.connections);
+	add_int(o, "pairs", state.queues);
+	if (!queues)
+		return;
+	for (i = 0; i < 2 * state.queues; i++)
+		append(queues, show_vm_queue(vm, i));
+	add(o, "queues", queues);
+}
+
+static struct json_object *show_port(struct daemon *d, struct port *p)
+{
+	struct json_object *o = json_object_new_object();
+	struct nic_state state = {};
+
+	if (!o)
+		return NULL;
+	add_int(o, "id", p->id);
+	add_text(o, "name", p->name);
+	switch (p->kind) {
+	case VXS_KIND_UPLINK:
+		nic_state(d->nic, &state);
+		add_text(o, "kind", "uplink");
+		add_bool(o, "up", state.up);
+		add(o, "nic", show_nic(d->nic));
+		break;
+	case VXS_KIND_HOST:
+		add_text(o, "kind", "host");
+		add_bool(o, "up", true);
+		add_text(o, "ifname", host_ifname(d->host));
+		break;
+	default:
+		add_text(o, "kind", "vm");
+		add_vm(o, vm_of(p));
+	}
+	return o;
+}
+
+static struct json_object *show_port_stats(struct daemon *d, struct port *p)
+{
+	struct json_object *o = json_object_new_object(), *drops = json_object_new_object();
+	const struct vxs_port_stats *s = p->stats;
+
+	(void)d;
+	if (!o || !drops) {
+		json_object_put(o);
+		json_object_put(drops);
+		return NULL;
+	}
+#define ADD_COUNTER(to, from, field)                                                               \
+	add_int(to, #field, __atomic_load_n(&(from)->field, __ATOMIC_RELAXED))
+	add_text(o, "port", p->name);
+	ADD_COUNTER(o, s, in_frames);
+	ADD_COUNTER(o, s, in_bytes);
+	ADD_COUNTER(o, s, out_frames);
+	ADD_COUNTER(o, s, out_bytes);
+#define ADD_DROP(field, text) ADD_COUNTER(drops, &s->drops, field);
+	VXS_DROP_LIST(ADD_DROP)
+#undef ADD_DROP
+#undef ADD_COUNTER
+	add(o, "drops", drops);
+	return o;
+}
+
+static struct json_object *each_port(struct daemon *d, struct port *only,
+				     struct json_object *(*show)(struct daemon *, struct port *))
+{
+	struct json_object *list = json_object_new_array();
+	struct port *p;
+	uint32_t id;
+
+	for (id = 0; list && id < VXS_PORTS_MAX; id++) {
+		p = port_at(d, id);
+		if (p && (!only || only == p))
+			append(list, show(d, p));
+	}
+	return list;
+}
+
+struct json_object *show_ports(struct daemon *d, struct port *only)
+{
+	return each_port(d, only, show_port);
+}
+
+struct json_object *show_stats(struct daemon *d, struct port *only)
+{
+	if (d->nic)
+		nic_read_drops(d->nic);
+	return each_port(d, only, show_port_stats);
+}
+
+struct fdb_list {
+	struct daemon *d;
+	struct json_object *list;
+	uint32_t now; /* in the seconds that workers put into the slots */
+};
+
+static bool show_address(void *arg, uint64_t key, uint32_t port, bool fixed, uint32_t seen)
+{
+	struct json_object *o = json_object_new_object();
+	uint64_t mac_key = fdb_key_mac(key);
+	struct fdb_list *f = arg;
+	struct port *p = port_at(f->d, port);
+	uint32_t age = f->now - seen;
+	uint8_t mac[6];
+	unsigned i;
+
+	if (!o)
+		return false;
+	for (i = 0; i < 6; i++)
+		mac[i] = mac_key >> 8 * i;
+	add_mac(o, "mac", mac);
+	add_int(o, "vlan", fdb_key_vlan(key));
+	add_text(o, "port", p ? p->name : NULL);
+	add_text(o, "type", fixed ? "static" : "learned");
+	/* A worker may have seen it after we looked at the clock. */
+	add(o, "age", fixed ? NULL : json_object_new_int64((int32_t)age < 0 ? 0 : age));
+	append(f->list, o);
+	return false;
+}
+
+struct json_object *show_fdb(struct daemon *d)
+{
+	struct fdb_list f = {.d = d, .list = json_object_new_array()};
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	f.now = now.tv_sec;
+	if (f.list)
+		fdb_walk(d->sw.fdb, show_address, &f);
+	return f.list;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The switch's tables: BPF maps pinned for bpftool where the kernel lets us, plain memory
+ * elsewhere. */
+#ifndef TABLES_H
+#define TABLES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vxs_bpf.h"
+
+/*
+ * Opened once at start. With BPF, the maps "fdb", "ports", "port_stats" (and "sockets", when there
+ * is an uplink) lie in /sys/fs/bpf/vxs/NAME/, and stats is the mapping of port_stats; without,
+ * stats is plain memory and all fds are -1. Control thread only, but for stats.
+ */
+struct tables;
+
+struct tables_options {
+	const char *name;    /* of the switch */
+	bool need_bpf;       /* there is an uplink: plain memory won't do */
+	unsigned nic_queues; /* sockets is VXS_PORTS_MAX times this; 0: no sockets map */
+};
+
+/** tables_open() - logs the reason (bpffs missing, too few rights) and remedy when it fails. */
+int tables_open(struct tables **out, const struct tables_options *opt);
+/** tables_close() - unpin and free. NULL and half-opened are fine. */
+void tables_close(struct tables *t);
+
+struct vxs_port_stats *tables_stats(struct tables *t, uint32_t port);
+int tables_fd_fdb(const struct tables *t);          /* -1 without BPF */
+int tables_fd_sockets(const struct tables *t);      /* -1 without BPF or uplink */
+const char *tables_pin_dir(const struct tables *t); /* NULL without BPF */
+
+int tables_set_address(struct tables *t, uint64_t key, uint32_t port, uint32_t flags);
+void tables_del_address(struct tables *t, uint64_t key);
+void tables_set_port(struct tables *t, uint32_t port, const struct vxs_port *value);
+
+#endif

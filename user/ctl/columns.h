@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A table for people: columns as wide as their widest cell. */
+#ifndef COLUMNS_H
+#define COLUMNS_H
+
+#include <stdio.h>
+
+struct columns;
+
+/**
+ * columns_new() - begin a table
+ * @heads: of the columns, NULL-terminated; '>' as the first character aligns a column to the right
+ *
+ * Return: NULL if there is no memory; columns_cell() and the others then do nothing.
+ */
+struct columns *columns_new(const char *const *heads);
+
+/** columns_cell() - add the next cell, row by row from left to right; an empty one shows as "-". */
+__attribute__((format(printf, 2, 3))) void columns_cell(struct columns *t, const char *format, ...);
+
+/** columns_print() - write it, each line indented by @indent spaces, and free it. */
+void columns_print(struct columns *t, FILE *to, int indent);
+
+#endif

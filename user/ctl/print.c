@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What vxsctl shows to people: the daemon's JSON as tables and sentences. */
+#include "ctl/print.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ctl/columns.h"
+#include "vxs_drop.h"
+
+struct json_object *get(struct json_object *o, const char *key)
+{
+	struct json_object *value = NULL;
+
+	json_object_object_get_ex(o, key, &value);
+	return value;
+}
+
+const char *get_text(struct json_object *o, const char *key)
+{
+	struct json_object *value = get(o, key);
+
+	return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
+}
+
+int64_t get_int(struct json_object *o, const char *key)
+{
+	return json_object_get_int64(get(o, key));
+}
+
+static bool get_bool(struct json_object *o, const char *key)
+{
+	return json_object_get_boolean(get(o, key));
+}
+
+/* A member's text, or "". */
+static const char *text_of(struct json_object *o, const char *key)
+{
+	const char *text = get_text(o, key);
+
+	return text ? text : "";
+}
+
+static size_t length(struct json_object *list)
+{
+	return json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+}
+
+static const char *plural(int64_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
+/* "2d 03:04:05" */
+static void format_time(char *text, size_t size, int64_t seconds)
+{
+	int days = seconds / 86400, hours = seconds / 3600 % 24;
+	int minutes = seconds / 60 % 60, rest = seconds % 60;
+
+	if (days)
+		snprintf(text, size, "%dd %02d:%02d:%02d", days, hours, minutes, rest);
+	else
+		snprintf(text, size, "%02d:%02d:%02d", hours, minutes, rest);
+}
+
+static void print_nic(struct json_object *nic)
+{
+	int64_t queues = get_int(nic, "queues"), all = get_int(nic, "nic_queues");
+
+	printf("%s, %s, %s, ", text_of(nic, "ifname"), text_of(nic, "mac"),
+	       get_bool(nic, "up") ? "up" : "down");
+	if (queues == all)
+		printf("%" PRId64 " queue%s, ", queues, plural(queues));
+	else
+		printf("%" PRId64 " of %" PRId64 " queues, ", queues, all);
+	printf("MTU %" PRId64 "; AF_XDP: %s, UMEM on %s\n", get_int(nic, "mtu"),
+	       text_of(nic, "mode"), text_of(nic, "umem"));
+}
+
+static void print_workers(struct json_object *list)
+{
+	static const char *const heads[] = {"WORKER",       ">CPU",    ">ROUNDS",
+					    ">WITH-FRAMES", ">SLEEPS", NULL};
+	struct columns *t = columns_new(heads);
+	struct json_object *w;
+	size_t i;
+
+	for (i = 0; i < length(list); i++) {
+		w = json_object_array_get_idx(list, i);
+		columns_cell(t, "%" PRId64, get_int(w, "id"));
+		if (get(w, "cpu"))
+			columns_cell(t, "%" PRId64, get_int(w, "cpu"));
+		else
+			columns_cell(t, "any");
+		columns_cell(t, "%" PRId64, get_int(w, "rounds"));
+		columns_cell(t, "%" PRId64, get_int(w, "busy_rounds"));
+		columns_cell(t, "%" PRId64, get_int(w, "sleeps"));
+	}
+	columns_print(t, stdout, 0);
+}
+
+void print_status(struct json_object *o)
+{
+	char uptime[32];
+
+	format_time(uptime, sizeof(uptime), get_int(o, "uptime"));
+	printf("switch     %s (vxsd %s, process %" PRId64 ", running for %s)\n", text_of(o, "name"),
+	       text_of(o, "version"), get_int(o, "pid"), uptime);
+	printf("sockets    %s\n", text_of(o, "run_dir"));
+	printf("maps       %s\n", get(o, "maps")
+					  ? text_of(o, "maps")
+					  : "none: tables in plain memory (no right to BPF)");
+	printf("uplink     ");
+	if (get(o, "uplink"))
+		print_nic(get(o, "uplink"));
+	else
+		printf("none\n");
+	if (get(o, "host"))
+		printf("host       shares the uplink, by way of %s\n", text_of(o, "host"));
+	else if (get(o, "uplink"))
+		printf("host       not shared (--host off)\n");
+	printf("polling    %s\n", text_of(o, "poll"));
+	if (get_int(o, "ageing"))
+		printf("ageing     %" PRId64 " s\n", get_int(o, "ageing"));
+	else
+		printf("ageing     never\n");
+	printf("ports      %" PRId64 "\n", get_int(o, "ports"));
+	printf("addresses  %" PRId64 "\n\n", get_int(o, "addresses"));
+	print_workers(get(o, "workers"));
+}
+
+void print_ports(struct json_object *list)
+{
+	static const char *const heads[] = {">ID",     "NAME",    "KIND", "UP",
+					    ">QUEUES", "ADDRESS", "NOTE", NULL};
+	struct columns *t = columns_new(heads);
+	struct json_object *p, *nic;
+	size_t i;
+
+	for (i = 0; i < length(list); i++) {
+		p = json_object_array_get_idx(list, i);
+		nic = get(p, "nic");
+		columns_cell(t, "%" PRId64, get_int(p, "id"));
+		columns_cell(t, "%s", text_of(p, "name"));
+		columns_cell(t, "%s", text_of(p, "kind"));
+		columns_cell(t, "%s", get_bool(p, "up") ? "yes" : "no");
+		if (nic) {
+			columns_cell(t, "%" PRId64, get_int(nic, "queues"));
+			columns_cell(t, "%s", text_of(nic, "mac"));
+			columns_cell(t, "%s, %s", text_of(nic, "ifname"), text_of(nic, "mode"));
+		} else if (get(p, "pairs")) {
+			columns_cell(t, "%" PRId64, get_int(p, "pairs"));
+			columns_cell(t, "%s", get(p, "mac") ? text_of(p, "mac") : "learned");
+			columns_cell(t, "%s", text_of(p, "why_not"));
+		} else {
+			columns_cell(t, "1");
+			columns_cell(t, "%s", "");
+			columns_cell(t, "%s", text_of(p, "ifname"));
+		}
+	}
+	columns_print(t, stdout, 0);
+}
+
+static void print_queues(struct json_object *list)
+{
+	static const char *const heads[] = {">QUEUE", "DIRECTION",      ">WORKER", "STATE",
+					    ">SIZE",  ">NOTIFICATIONS", NULL};
+	struct columns *t = columns_new(heads);
+	struct json_object *q;
+	size_t i;
+
+	for (i = 0; i < length(list); i++) {
+		q = json_object_array_get_idx(list, i);
+		columns_cell(t, "%" PRId64, get_int(q, "index"));
+		columns_cell(t, "%s", text_of(q, "direction"));
+		if (get(q, "worker"))
+			columns_cell(t, "%" PRId64, get_int(q, "worker"));
+		else
+			columns_cell(t, "any");
+		if (get_text(q, "broken"))
+			columns_cell(t, "broken: %s", get_text(q, "broken"));
+		else
+			columns_cell(t, "%s",
+				     !get_bool(q, "started")   ? "stopped"
+				     : !get_bool(q, "enabled") ? "disabled"
+							       : "running");
+		columns_cell(t, "%" PRId64, get_int(q, "size"));
+		columns_cell(t, "%" PRId64, get_int(q, "calls"));
+	}
+	columns_print(t, stdout, 0);
+}
+
+static void print_vm(struct json_object *p)
+{
+	if (get(p, "why_not"))
+		printf("traffic    does not pass: %s\n", text_of(p, "why_not"));
+	else
+		printf("traffic    passes\n");
+	printf("address    %s\n",
+	       get(p, "mac") ? text_of(p, "mac") : "learned from what the VM sends");
+	printf("socket     %s\n", text_of(p, "socket"));
+	if (get_bool(p, "connected")) {
+		printf("front-end  connected");
+		if (get(p, "peer_pid"))
+			printf(" (process %" PRId64 ")", get_int(p, "peer_pid"));
+		printf(", connection %" PRId64 " since start\n", get_int(p, "connections"));
+		printf("memory     %" PRId64 " MiB in %" PRId64 " region%s\n",
+		       get_int(p, "memory") >> 20, get_int(p, "regions"),
+		       plural(get_int(p, "regions")));
+		printf("features   virtio %s, vhost-user %s\n", text_of(p, "features"),
+		       text_of(p, "protocol_features"));
+	} else {
+		printf("front-end  not connected, %" PRId64 " connection%s since start\n",
+		       get_int(p, "connections"), plural(get_int(p, "connections")));
+	}
+	printf("\n");
+	print_queues(get(p, "queues"));
+}
+
+void print_port(struct json_object *p)
+{
+	const char *kind = text_of(p, "kind");
+
+	printf("port       %s (number %" PRId64 ", %s)\n", text_of(p, "name"), get_int(p, "id"),
+	       strcmp(kind, "vm") ? kind : "VM");
+	if (get(p, "nic")) {
+		printf("interface  ");
+		print_nic(get(p, "nic"));
+	} else if (get(p, "ifname")) {
+		printf("interface  %s, which joins the host to the switch\n", text_of(p, "ifname"));
+	} else {
+		print_vm(p);
+	}
+}
+
+/* By port, VLAN and address. */
+static int compare_addresses(const void *a, const void *b)
+{
+	struct json_object *x = *(struct json_object *const *)a;
+	struct json_object *y = *(struct json_object *const *)b;
+	int order = strcmp(text_of(x, "port"), text_of(y, "port"));
+
+	if (!order)
+		order = get_int(x, "vlan") - get_int(y, "vlan");
+	return order ? order : strcmp(text_of(x, "mac"), text_of(y, "mac"));
+}
+
+void print_fdb(struct json_object *list)
+{
+	static const char *const heads[] = {"MAC", ">VLAN", "PORT", "TYPE", ">AGE", NULL};
+	struct columns *t = columns_new(heads);
+	struct json_object *a;
+	size_t i;
+
+	json_object_array_sort(list, compare_addresses);
+	for (i = 0; i < length(list); i++) {
+		a = json_object_array_get_idx(list, i);
+		columns_cell(t, "%s", text_of(a, "mac"));
+		columns_cell(t, "%" PRId64, get_int(a, "vlan"));
+		columns_cell(t, "%s", text_of(a, "port"));
+		columns_cell(t, "%s", text_of(a, "type"));
+		if (get(a, "age"))
+			columns_cell(t, "%" PRId64 " s", get_int(a, "age"));
+		else
+			columns_cell(t, "%s", "");
+	}
+	columns_print(t, stdout, 0);
+}
+
+/* What a drop counter means, from the list that the counters themselves are made of. */
+static const char *drop_text(const char *name)
+{
+#define DROP_ROW(field, text) {#field, text},
+	static const struct {
+		const char *name, *text;
+	} rows[] = {VXS_DROP_LIST(DROP_ROW)};
+#undef DROP_ROW
+	size_t i;
+
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (!strcmp(rows[i].name, name))
+			return rows[i].text;
+	return "a reason that this vxsctl does not know";
+}
+
+static int64_t sum_drops(struct json_object *drops)
+{
+	int64_t sum = 0;
+
+	if (!json_object_is_type(drops, json_type_object))
+		return 0;
+	json_object_object_foreach(drops, name, count)
+	{
+		(void)name;
+		sum += json_object_get_int64(count);
+	}
+	return sum;
+}
+
+static void print_drops(struct json_object *stats)
+{
+	struct json_object *drops = get(stats, "drops");
+	int64_t n;
+
+	if (!json_object_is_type(drops, json_type_object))
+		return;
+	json_object_object_foreach(drops, name, count)
+	{
+		n = json_object_get_int64(count);
+		if (n)
+			printf("%s dropped: %s %" PRId64 " (%s)\n", text_of(stats, "port"), name, n,
+			       drop_text(name));
+	}
+}
+
+void print_stats(struct json_object *list)
+{
+	static const char *const heads[] = {"PORT",       ">IN-FRAMES", ">IN-BYTES", ">OUT-FRAMES",
+					    ">OUT-BYTES", ">DROPPED",   NULL};
+	struct columns *t = columns_new(heads);
+	struct json_object *s;
+	bool dropped = false;
+	int64_t sum;
+	size_t i;
+
+	for (i = 0; i < length(list); i++) {
+		s = json_object_array_get_idx(list, i);
+		sum = sum_drops(get(s, "drops"));
+		dropped |= sum;
+		columns_cell(t, "%s", text_of(s, "port"));
+		columns_cell(t, "%" PRId64, get_int(s, "in_frames"));
+		columns_cell(t, "%" PRId64, get_int(s, "in_bytes"));
+		columns_cell(t, "%" PRId64, get_int(s, "out_frames"));
+		columns_cell(t, "%" PRId64, get_int(s, "out_bytes"));
+		columns_cell(t, "%" PRId64, sum);
+	}
+	columns_print(t, stdout, 0);
+	if (dropped)
+		printf("\n");
+	for (i = 0; i < length(list); i++)
+		print_drops(json_object_array_get_idx(list, i));
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What vxsctl shows to people: the daemon's JSON as tables and sentences. */
+#ifndef PRINT_H
+#define PRINT_H
+
+#include <stdint.h>
+
+#include <json-c/json.h>
+
+/* A member's value; NULL and 0 if it is null, missing, or of another type. */
+const char *get_text(struct json_object *o, const char *key);
+int64_t get_int(struct json_object *o, const char *key);
+struct json_object *get(struct json_object *o, const char *key);
+
+void print_status(struct json_object *status);
+void print_ports(struct json_object *list);
+void print_port(struct json_object *port); /* all that is known about it */
+void print_fdb(struct json_object *list);
+void print_stats(struct json_object *list);
+
+#endif

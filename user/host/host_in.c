@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Frames from the host, and what the wire sends to everybody: read from the TAP into a pool. */
+#include "host/host.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/uio.h>
+
+/*
+ * One readv() a frame into the buffer of its place in the batch; done() has nothing to give back,
+ * as the next in() comes after it. The virtio-net header before the frame says nothing as long as
+ * the TAP offers no offloads.
+ */
+static void lend(struct batch *b, const uint8_t *at, uint32_t len)
+{
+	struct frame *f = &b->frame[b->n];
+
+	f->len = len;
+	f->head_at = FRAME_HEAD_ROOM;
+	f->head_len = len < FRAME_HEAD ? len : FRAME_HEAD;
+	memcpy(f->head + FRAME_HEAD_ROOM, at, f->head_len);
+	f->piece = b->n_pieces;
+	f->n_pieces = 0;
+	if (len > f->head_len) {
+		b->piece[b->n_pieces++] = (struct piece){at + f->head_len, len - f->head_len};
+		f->n_pieces = 1;
+	}
+	f->out = FRAME_PORT_NONE;
+	f->cookie = b->n;
+	f->offload = (struct frame_offload){0};
+	b->n++;
+}
+
+unsigned host_in(struct port *p, unsigned queue, struct batch *b)
+{
+	struct host *h = host_of(p);
+	uint64_t bytes = 0, too_short = 0, too_long = 0;
+	uint8_t hdr[HOST_HDR_LEN] = {}; /* says nothing today */
+	unsigned reads;
+
+	(void)queue;
+	b->n = b->n_pieces = 0;
+	for (reads = 0; reads < BATCH_FRAMES; reads++) {
+		uint8_t *at = h->pool + (size_t)reads * HOST_BUFFER;
+		struct iovec iov[] = {{hdr, sizeof(hdr)}, {at, HOST_BUFFER}};
+		ssize_t n = readv(h->tap_fd, iov, 2) - HOST_HDR_LEN;
+
+		/* Drained (EAGAIN), or the TAP was taken from us: nothing more will come. */
+		if (n < 0)
+			break;
+		if (n < FRAME_MIN) {
+			too_short++;
+		} else if (n > FRAME_MAX) {
+			too_long++;
+		} else {
+			lend(b, at, n);
+			bytes += n;
+		}
+	}
+	stat_add(&p->stats->in_frames, b->n);
+	stat_add(&p->stats->in_bytes, bytes);
+	port_drop(p, short_frame, too_short);
+	port_drop(p, long_frame, too_long);
+	return reads;
+}
+
+void host_done(struct port *p, unsigned queue, struct batch *b)
+{
+	(void)p;
+	(void)queue;
+	(void)b;
+}
+
+/* The fd is watched edge-triggered all the time; in() always reads until there is nothing more or
+ * comes again, so the only thing to do is to look once more. */
+bool host_wait(struct port *p, unsigned queue, bool on)
+{
+	struct pollfd fd = {.fd = host_of(p)->tap_fd, .events = POLLIN};
+
+	(void)queue;
+	return on && poll(&fd, 1, 0) == 1 && fd.revents & POLLIN;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Frames to the host: written into the TAP, whose TC program has them arrive at the NIC. */
+#include "host/host.h"
+
+#include <limits.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <linux/if_ether.h>
+
+#define PIECES_MAX (IOV_MAX - 2) /* beside header and head[] */
+
+static const uint8_t no_offload[HOST_HDR_LEN];
+
+/* The longest frame allowed: the MTU counts neither the Ethernet header nor one VLAN tag. */
+static uint32_t max_len(const struct frame *f, uint32_t mtu)
+{
+	const uint8_t *type = f->head + f->head_at + 2 * ETH_ALEN;
+	uint16_t proto = type[0] << 8 | type[1];
+
+	return mtu + ETH_HLEN + (proto == ETH_P_8021Q || proto == ETH_P_8021AD ? 4 : 0);
+}
+
+/* More pieces than one system call takes: put together first. The kernel wants a frame in one. */
+static __attribute__((noinline)) ssize_t write_many(int fd, const struct batch *b,
+						    const struct frame *f)
+{
+	uint8_t whole[HOST_HDR_LEN + FRAME_MAX], *at = whole + HOST_HDR_LEN;
+	unsigned i;
+
+	if (f->len > FRAME_MAX)
+		return -1;
+	memset(whole, 0, HOST_HDR_LEN);
+	memcpy(at, f->head + f->head_at, f->head_len);
+	at += f->head_len;
+	for (i = 0; i < f->n_pieces; i++) {
+		const struct piece *piece = &b->piece[f->piece + i];
+
+		memcpy(at, piece->at, piece->len);
+		at += piece->len;
+	}
+	return write(fd, whole, at - whole);
+}
+
+static ssize_t write_frame(int fd, const struct batch *b, const struct frame *f)
+{
+	struct iovec iov[2 + PIECES_MAX];
+	unsigned i;
+
+	if (f->n_pieces > PIECES_MAX)
+		return write_many(fd, b, f);
+	iov[0] = (struct iovec){(void *)no_offload, sizeof(no_offload)};
+	iov[1] = (struct iovec){(void *)(f->head + f->head_at), f->head_len};
+	for (i = 0; i < f->n_pieces; i++) {
+		const struct piece *piece = &b->piece[f->piece + i];
+
+		iov[2 + i] = (struct iovec){(void *)piece->at, piece->len};
+	}
+	return writev(fd, iov, 2 + f->n_pieces);
+}
+
+void host_out(struct port *p, struct worker *w, const struct batch *b, const uint16_t *which,
+	      unsigned n)
+{
+	struct host *h = host_of(p);
+	uint32_t mtu = __atomic_load_n(&h->mtu, __ATOMIC_RELAXED);
+	uint64_t frames = 0, bytes = 0, too_big = 0, full = 0;
+	unsigned i;
+
+	(void)w;
+	for (i = 0; i < n; i++) {
+		const struct frame *f = &b->frame[which[i]];
+
+		if (f->len > max_len(f, mtu)) {
+			too_big++;
+		} else if (write_frame(h->tap_fd, b, f) < 0) {
+			full++;
+		} else {
+			frames++;
+			bytes += f->len;
+		}
+	}
+	stat_add(&p->stats->out_frames, frames);
+	stat_add(&p->stats->out_bytes, bytes);
+	port_drop(p, too_big, too_big);
+	port_drop(p, host_full, full);
+}

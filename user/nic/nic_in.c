@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Frames from the wire: taken from the sockets of a NIC queue, lent as they lie in the UMEM. */
+#include "nic/nic_queue.h"
+
+#include <string.h>
+#include <sys/socket.h>
+
+#include "switch/rcu.h"
+#include "switch/switch.h"
+
+/* Lends one frame of @len bytes at UMEM address @addr; false: it is too short. */
+static bool lend(const struct umem *u, struct batch *b, uint64_t addr, uint32_t len, uint32_t out)
+{
+	const uint8_t *at = umem_at(u, addr);
+	struct frame *f = &b->frame[b->n];
+
+	if (len < FRAME_MIN)
+		return false;
+	/* Of a fixed size to be a few moves: UMEM frames are far longer, and head_len rules. */
+	memcpy(f->head + FRAME_HEAD_ROOM, at, FRAME_HEAD);
+	f->len = len;
+	f->head_at = FRAME_HEAD_ROOM;
+	f->head_len = len < FRAME_HEAD ? len : FRAME_HEAD;
+	f->out = out;
+	f->cookie = umem_frame(u, addr);
+	memset(&f->offload, 0, sizeof(f->offload));
+	f->piece = b->n_pieces;
+	f->n_pieces = len > FRAME_HEAD;
+	if (f->n_pieces)
+		b->piece[b->n_pieces++] = (struct piece){at + FRAME_HEAD, len - FRAME_HEAD};
+	b->n++;
+	return true;
+}
+
+struct in_count {
+	uint64_t frames, bytes, too_short;
+};
+
+static void take(struct nic_queue *q, struct nic_socket *s, struct batch *b, unsigned room,
+		 struct in_count *count)
+{
+	const struct xdp_desc *d;
+	uint32_t at, n, i;
+
+	n = xsk_ring_cons__peek(&s->in, room, &at);
+	if (!n)
+		return;
+	for (i = 0; i < n; i++)
+		__builtin_prefetch(umem_at(&q->umem, xsk_ring_cons__rx_desc(&s->in, at + i)->addr));
+	for (i = 0; i < n; i++) {
+		d = xsk_ring_cons__rx_desc(&s->in, at + i);
+		q->lent[q->n_lent++] = umem_frame(&q->umem, d->addr);
+		count->bytes += d->len;
+		if (!lend(&q->umem, b, d->addr, d->len, s->out))
+			count->too_short++;
+	}
+	count->frames += n;
+	/* The entries are free for the kernel at once; the frames stay ours until nic_done(). */
+	xsk_ring_cons__release(&s->in, n);
+}
+
+/* Frames that wait go back to the fill ring, and the driver is told if it ran dry. */
+static bool refill(struct nic_queue *q)
+{
+	if (!umem_fill(&q->umem, q->lent, q->n_lent))
+		return false;
+	q->n_lent = 0;
+	if (xsk_ring_prod__needs_wakeup(&q->umem.fill))
+		recvfrom(q->trunk.fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+	return true;
+}
+
+unsigned nic_in(struct port *p, unsigned queue, struct batch *b)
+{
+	struct nic_queue *q = nic_of(p)->queue[queue];
+	const struct nic_table *t = rcu_get(q->table);
+	struct in_count count = {0};
+	unsigned i, at;
+
+	b->in = p;
+	b->in_queue = queue;
+	b->n = 0;
+	b->n_pieces = 0;
+	if (__atomic_load_n(&q->left, __ATOMIC_RELAXED))
+		nic_out_retry(q);
+	if (q->n_lent && !refill(q))
+		return 0; /* can't happen while the fill ring has room for every frame */
+	q->n_lent = umem_take_back(&q->umem, q->lent, BATCH_FRAMES);
+
+	at = q->first = q->first + 1 < t->n ? q->first + 1 : 0;
+	for (i = 0; i < t->n && count.frames < BATCH_FRAMES; i++) {
+		take(q, t->socket[at], b, BATCH_FRAMES - count.frames, &count);
+		at = at + 1 < t->n ? at + 1 : 0;
+	}
+	stat_add(&p->stats->in_frames, count.frames);
+	stat_add(&p->stats->in_bytes, count.bytes);
+	port_drop(p, short_frame, count.too_short);
+	return q->n_lent;
+}
+
+void nic_done(struct port *p, unsigned queue, struct batch *b)
+{
+	(void)b;
+	refill(nic_of(p)->queue[queue]);
+}
+
+bool nic_wait(struct port *p, unsigned queue, bool on)
+{
+	struct nic_queue *q = nic_of(p)->queue[queue];
+	const struct nic_table *t = rcu_get(q->table);
+	unsigned i;
+
+	/* Sockets signal whenever a frame comes; there is nothing to ask for or to silence. */
+	if (!on)
+		return false;
+	if (xsk_ring_prod__needs_wakeup(&q->umem.fill))
+		recvfrom(q->trunk.fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+	if (q->n_lent || umem_has_back(&q->umem))
+		return true;
+	/* With the link down there is nobody to wait for: nic_refresh() sends it on when it is up.
+	 */
+	if (__atomic_load_n(&q->left, __ATOMIC_RELAXED) &&
+	    !__atomic_load_n(&q->down, __ATOMIC_RELAXED))
+		return true;
+	for (i = 0; i < t->n; i++)
+		if (xsk_cons_nb_avail(&t->socket[i]->in, 1))
+			return true;
+	return false;
+}

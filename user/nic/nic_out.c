@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Frames to the wire: copied into UMEM frames, sent through the trunk socket of a NIC queue. */
+#include "nic/nic_queue.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <linux/if_ether.h>
+
+#include "switch/worker.h"
+
+/*
+ * Theory of operation
+ *
+ * A worker sends through NIC queue number (its own) modulo (their number). Where there are more
+ * workers than queues some share one, hence the lock, taken once a batch.
+ *
+ * In copy mode the kernel sends from inside sendto(), up to a budget of frames a call, and tells
+ * with EAGAIN that there is more to do; one frame that the device refused is EBUSY, and it is gone.
+ * The loop goes on while calls make progress. What is still in the ring when they stop doing so is
+ * sent by the next kick: of the next batch, or of the queue's owner in its next round (@left).
+ * In zero-copy mode one call wakes the driver, which then works by itself.
+ *
+ * With the link's device down nothing is queued: frames would come out stale when it is up again.
+ */
+#define KICKS_IDLE 2 /* calls without progress before the rest is left for the next round */
+
+/* Descriptors that the kernel hasn't taken yet. */
+static uint32_t waiting(const struct nic_queue *q)
+{
+	return q->out.cached_prod - __atomic_load_n(q->out.consumer, __ATOMIC_ACQUIRE);
+}
+
+/* Has the kernel send; returns how many frames it took and threw away. */
+static unsigned kick(struct nic_queue *q)
+{
+	unsigned lost = 0, idle = 0;
+	bool down = false, again = false;
+	uint32_t before, n = waiting(q);
+
+	while (n && idle < KICKS_IDLE && xsk_ring_prod__needs_wakeup(&q->out)) {
+		int err = sendto(q->trunk.fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 ? errno : 0;
+
+		before = n;
+		n = waiting(q);
+		again = err != 0;
+		if (err == EBUSY && n != before)
+			lost++;
+		else if (err && err != EAGAIN && err != EBUSY && err != ENOBUFS && err != EINTR)
+			down = true;
+		if (down || (q->zero_copy && !err))
+			break;
+		if (n == before)
+			idle++;
+	}
+	__atomic_store_n(&q->down, down, __ATOMIC_RELAXED);
+	__atomic_store_n(&q->left, n && (!q->zero_copy || again), __ATOMIC_RELAXED);
+	return lost;
+}
+
+void nic_out_retry(struct nic_queue *q)
+{
+	if (pthread_spin_trylock(&q->lock))
+		return;
+	kick(q);
+	pthread_spin_unlock(&q->lock);
+}
+
+/* The longest frame allowed: the MTU counts neither the Ethernet header nor one VLAN tag. */
+static uint32_t max_len(const struct frame *f, uint32_t mtu)
+{
+	uint16_t type;
+
+	memcpy(&type, f->head + f->head_at + 2 * ETH_ALEN, sizeof(type));
+	type = __builtin_bswap16(type);
+	return mtu + ETH_HLEN + (type == ETH_P_8021Q || type == ETH_P_8021AD ? 4 : 0);
+}
+
+static void copy(uint8_t *to, const struct batch *b, const struct frame *f)
+{
+	unsigned i;
+
+	memcpy(to, f->head + f->head_at, f->head_len);
+	to += f->head_len;
+	for (i = 0; i < f->n_pieces; i++) {
+		const struct piece *piece = &b->piece[f->piece + i];
+
+		memcpy(to, piece->at, piece->len);
+		to += piece->len;
+	}
+}
+
+struct out_count {
+	uint64_t frames, bytes, too_big, full;
+};
+
+static void queue_frames(struct nic_queue *q, uint32_t mtu, const struct batch *b,
+			 const uint16_t *which, unsigned n, struct out_count *count)
+{
+	struct umem *u = &q->umem;
+	struct xdp_desc *d;
+	uint32_t at;
+	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		const struct frame *f = &b->frame[which[i]];
+
+		if (f->len > max_len(f, mtu)) {
+			count->too_big++;
+			continue;
+		}
+		if (!u->n_free || !xsk_ring_prod__reserve(&q->out, 1, &at)) {
+			count->full++;
+			continue;
+		}
+		d = xsk_ring_prod__tx_desc(&q->out, at);
+		d->addr = u->free[--u->n_free];
+		d->len = f->len;
+		d->options = 0;
+		copy(umem_at(u, d->addr), b, f);
+		count->frames++;
+		count->bytes += f->len;
+	}
+	if (count->frames)
+		xsk_ring_prod__submit(&q->out, count->frames);
+}
+
+void nic_out(struct port *p, struct worker *w, const struct batch *b, const uint16_t *which,
+	     unsigned n)
+{
+	struct nic *nic = nic_of(p);
+	struct nic_queue *q = nic->queue[w->id % nic->queues];
+	uint32_t mtu = __atomic_load_n(&nic->mtu, __ATOMIC_RELAXED);
+	struct out_count count = {0};
+	uint64_t lost = 0, sent;
+
+	pthread_spin_lock(&q->lock);
+	umem_collect(&q->umem);
+	if (q->down)
+		kick(q);
+	if (q->down && waiting(q)) {
+		lost = n;
+	} else {
+		queue_frames(q, mtu, b, which, n, &count);
+		if (count.frames) {
+			lost = kick(q);
+			if (q->down)
+				lost += waiting(q);
+		}
+	}
+	pthread_spin_unlock(&q->lock);
+
+	lost = lost < count.frames || !count.frames ? lost : count.frames;
+	sent = count.frames > lost ? count.frames - lost : 0;
+	stat_add(&p->stats->out_frames, sent);
+	/* Which ones were lost the kernel doesn't say: they count with the batch's mean length. */
+	if (sent)
+		stat_add(&p->stats->out_bytes, count.bytes * sent / count.frames);
+	port_drop(p, too_big, count.too_big);
+	port_drop(p, nic_full, count.full);
+	port_drop(p, nic_down, lost);
+}

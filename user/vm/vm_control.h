@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The control thread's side of a VM: what the front-end said, and the rings made of it. */
+#ifndef VM_CONTROL_H
+#define VM_CONTROL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "control/log.h"
+#include "vhost_user.h"
+#include "vm/vm.h"
+#include "vm/vu_mem.h"
+#include "vm/vu_sock.h"
+
+/*
+ * One virtqueue. A ring can run when there are SET_FEATURES, a memory table, a size, a base,
+ * addresses, and a kick that came since it was last stopped; in whatever order. What runs is @q.
+ */
+struct vm_ring {
+	uint32_t size; /* SET_VRING_NUM; 0: not said */
+	struct vhost_user_vring_addr addr;
+	uint16_t base; /* next entry of the available ring, while it doesn't run */
+	bool has_addr, has_base;
+	bool kicked;  /* SET_VRING_KICK came, with an fd or without */
+	bool enabled; /* SET_VRING_ENABLE; counts only if the front-end took bit 30 */
+	int kick_fd, call_fd,
+		err_fd;  /* -1: none. kick_fd of an in-queue is watched by its worker */
+	struct vq *q;    /* NULL: doesn't run */
+	uint32_t broken; /* enum vq_broken; kept while the ring is paused */
+	bool broken_told;
+	uint64_t calls; /* notifications by earlier incarnations of @q */
+};
+
+struct vm_control {
+	struct vm *vm;
+	struct loop *loop;
+	unsigned n_rings;
+	char socket[108];
+	int listen_fd;
+	struct loop_watch *listen_watch, *retry_watch;
+
+	struct vu_conn conn; /* the front-end */
+	struct loop_watch *conn_watch;
+	struct vu_conn pending; /* a second one that has not said anything yet */
+	struct loop_watch *pending_watch;
+	uint64_t connections;
+
+	bool has_features;
+	uint64_t features, protocol_features;
+	struct vu_mem *mem;
+	struct vm_ring ring[2 * PORT_QUEUES_MAX];
+
+	void (*changed)(void *arg, struct vm *vm);
+	void *changed_arg;
+	bool was_connected, was_running;
+
+	unsigned log_room;     /* lines that may still be logged now; see vm_log() */
+	unsigned log_left_out; /* lines that were not, since the last that was */
+	uint64_t log_at;       /* ms */
+
+	char why_not[256];
+};
+
+/** vm_log() - one line about a VM, at a rate that a hostile peer can't drive up. */
+__attribute__((format(printf, 3, 4))) void vm_log(struct vm_control *c, enum log_level level,
+						  const char *format, ...);
+
+/* vm_ring.c: start, stop and pause. Indexes are checked by the caller. */
+void vm_rings_init(struct vm_control *c);
+void vm_rings_pause(struct vm_control *c, unsigned first, unsigned n);
+int vm_rings_resume(struct vm_control *c, unsigned first, unsigned n, unsigned *failed);
+void vm_ring_stop(struct vm_control *c, unsigned index);
+void vm_rings_forget(struct vm_control *c);
+int vm_ring_set_kick(struct vm_control *c, unsigned index, int fd);
+void vm_ring_set_call(struct vm_control *c, unsigned index, int fd);
+void vm_ring_set_err(struct vm_control *c, unsigned index, int fd);
+void vm_ring_enable(struct vm_control *c, unsigned index, bool on);
+bool vm_ring_is_enabled(const struct vm_control *c, unsigned index);
+bool vm_rings_run(const struct vm_control *c);
+
+/** vm_features() - what we offer to this VM's front-end. */
+uint64_t vm_features(const struct vm_control *c);
+
+#endif

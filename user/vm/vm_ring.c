@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Starts, pauses and stops a VM's rings under the feet of the workers that use them. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "switch/rcu.h"
+#include "switch/worker.h"
+#include "vm/vm_control.h"
+
+/*
+ * Theory of operation
+ *
+ * A ring that runs is a struct vq, published to workers in vm->in[] or vm->out[]. A vq is never
+ * edited but for its two atomic fields: to change anything else, the ring is paused (unpublished,
+ * one wait for all workers, its index kept, the vq freed), and started anew from what the
+ * front-end has said by then.
+ *
+ * Paused rings come back by themselves as soon as they can run. A stopped one (GET_VRING_BASE)
+ * needs new addresses and a new kick: what it had belongs to a driver that is gone.
+ */
+
+static struct vq **slot_of(struct vm_control *c, unsigned index)
+{
+	return index & 1 ? &c->vm->in[index / 2] : &c->vm->out[index / 2];
+}
+
+static struct worker *worker_of(struct vm_control *c, unsigned index)
+{
+	return c->vm->port.worker[index / 2];
+}
+
+/* Workers spread over the leading receive queues; they cope with one that is gone all the same. */
+static void count_out(struct vm *vm, unsigned queues)
+{
+	unsigned n;
+
+	for (n = 0; n < queues && vm->out[n]; n++)
+		;
+	__atomic_store_n(&vm->n_out, n, __ATOMIC_RELEASE);
+}
+
+bool vm_ring_is_enabled(const struct vm_control *c, unsigned index)
+{
+	return !(c->features & 1ull << VHOST_USER_F_PROTOCOL_FEATURES) || c->ring[index].enabled;
+}
+
+/* Shows the ring to workers, or hides it: a receive queue is seen only while it is enabled. */
+static void publish(struct vm_control *c, unsigned index)
+{
+	struct vm_ring *r = &c->ring[index];
+
+	if (index & 1 || vm_ring_is_enabled(c, index))
+		rcu_set(*slot_of(c, index), r->q);
+	else
+		rcu_set(*slot_of(c, index), NULL);
+	count_out(c->vm, c->n_rings / 2);
+}
+
+void vm_rings_init(struct vm_control *c)
+{
+	unsigned i;
+
+	for (i = 0; i < c->n_rings; i++)
+		c->ring[i].kick_fd = c->ring[i].call_fd = c->ring[i].err_fd = -1;
+}
+
+/**
+ * vm_rings_pause() - take rings back from the workers, so that control may change what they use
+ * @c:     the VM
+ * @first: index of the first ring
+ * @n:     how many; one wait serves them all
+ */
+void vm_rings_pause(struct vm_control *c, unsigned first, unsigned n)
+{
+	bool any = false;
+	unsigned i;
+
+	for (i = first; i < first + n; i++) {
+		if (c->ring[i].q) {
+			rcu_set(*slot_of(c, i), NULL);
+			any = true;
+		}
+	}
+	if (!any)
+		return;
+	count_out(c->vm, c->n_rings / 2);
+	rcu_wait();
+	for (i = first; i < first + n; i++) {
+		struct vm_ring *r = &c->ring[i];
+
+		if (!r->q)
+			continue;
+		r->base = r->q->avail_at;
+		r->broken = r->q->broken;
+		r->calls += r->q->calls;
+		vq_free(r->q);
+		r->q = NULL;
+	}
+}
+
+static int start(struct vm_control *c, unsigned index)
+{
+	struct vm_ring *r = &c->ring[index];
+	struct vq_setup setup = {
+		.mem = c->mem,
+		.desc_uva = r->addr.desc,
+		.avail_uva = r->addr.avail,
+		.used_uva = r->addr.used,
+		.size = r->size,
+		.avail_at = r->base,
+		.features = c->features,
+		.enabled = vm_ring_is_enabled(c, index),
+		.call_fd = r->call_fd,
+	};
+	struct vq *q;
+	int ret;
+
+	ret = vq_new(&q, &setup);
+	if (ret)
+		return ret;
+	q->broken = r->broken;
+	q->no_kick = r->kick_fd < 0;
+	r->q = q;
+	publish(c, index);
+	/* Kicks from before were for nobody: have the worker look once. */
+	if (index & 1)
+		worker_wake(worker_of(c, index));
+	return 0;
+}
+
+/**
+ * vm_rings_resume() - start those rings that don't run and can
+ * @c:      the VM
+ * @first:  index of the first ring
+ * @n:      how many
+ * @failed: the index of a ring that failed
+ *
+ * Return: 0; -EFAULT if a ring's addresses are not in the guest's memory or not aligned; -ENOMEM.
+ */
+int vm_rings_resume(struct vm_control *c, unsigned first, unsigned n, unsigned *failed)
+{
+	unsigned i;
+	int ret;
+
+	if (!c->has_features || !c->mem)
+		return 0;
+	for (i = first; i < first + n; i++) {
+		struct vm_ring *r = &c->ring[i];
+
+		if (r->q || !r->size || !r->has_base || !r->has_addr || !r->kicked)
+			continue;
+		ret = start(c, i);
+		if (ret) {
+			*failed = i;
+			return ret;
+		}
+	}
+	return 0;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static void drop_kick(struct vm_control *c, unsigned index)
+{
+	struct vm_ring *r = &c->ring[index];
+
+	if (r->kick_fd >= 0 && index & 1)
+		worker_unwatch(worker_of(c, index), r->kick_fd);
+	close_fd(&r->kick_fd);
+}
+
+static void stop_paused(struct vm_control *c, unsigned index)
+{
+	struct vm_ring *r = &c->ring[index];
+
+	drop_kick(c, index);
+	r->kicked = false;
+	r->has_addr = false;
+	r->broken = VQ_OK;
+	r->broken_told = false;
+}
+
+/** vm_ring_stop() - until it is set up anew; the index stays. */
+void vm_ring_stop(struct vm_control *c, unsigned index)
+{
+	vm_rings_pause(c, index, 1);
+	stop_paused(c, index);
+}
+
+/** vm_rings_forget() - the front-end is gone: stop all rings and close all that it gave us. */
+void vm_rings_forget(struct vm_control *c)
+{
+	unsigned i;
+
+	vm_rings_pause(c, 0, c->n_rings);
+	for (i = 0; i < c->n_rings; i++) {
+		struct vm_ring *r = &c->ring[i];
+
+		stop_paused(c, i);
+		close_fd(&r->call_fd);
+		close_fd(&r->err_fd);
+		*r = (struct vm_ring){.kick_fd = -1, .call_fd = -1, .err_fd = -1};
+	}
+}
+
+/**
+ * vm_ring_set_kick() - SET_VRING_KICK
+ * @c:     the VM
+ * @index: of the ring
+ * @fd:    eventfd, ours if 0 is returned; -1: the ring is to be polled
+ *
+ * The guest's kicks of receive queues tell us nothing that we wait for, so only those of in-queues
+ * are watched.
+ */
+int vm_ring_set_kick(struct vm_control *c, unsigned index, int fd)
+{
+	struct vm_ring *r = &c->ring[index];
+	int ret;
+
+	if (fd >= 0 && index & 1) {
+		ret = worker_watch(worker_of(c, index), fd);
+		if (ret)
+			return ret;
+	}
+	drop_kick(c, index);
+	r->kick_fd = fd;
+	r->kicked = true;
+	if (r->q && index & 1) {
+		__atomic_store_n(&r->q->no_kick, fd < 0, __ATOMIC_RELAXED);
+		worker_wake(worker_of(c, index));
+	}
+	return 0;
+}
+
+/*
+ * A peer may have filled its eventfd, and a write would wait then: nothing is lost by leaving it
+ * out, the event is pending already.
+ */
+static void signal_eventfd(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+
+	if (fd >= 0 && poll(&p, 1, 0) == 1 && p.revents & POLLOUT)
+		eventfd_write(fd, 1);
+}
+
+/** vm_ring_set_call() - SET_VRING_CALL; the old fd is closed when no worker can be writing it. */
+void vm_ring_set_call(struct vm_control *c, unsigned index, int fd)
+{
+	struct vm_ring *r = &c->ring[index];
+	int old = r->call_fd;
+
+	/* A worker writes to it: a full counter must not make it wait. */
+	if (fd >= 0)
+		fcntl(fd, F_SETFL, O_NONBLOCK);
+	r->call_fd = fd;
+	if (r->q) {
+		__atomic_store_n(&r->q->call_fd, fd, __ATOMIC_RELEASE);
+		rcu_wait();
+		/* What happened while there was none has told nobody. */
+		signal_eventfd(fd);
+	}
+	close_fd(&old);
+}
+
+/** vm_ring_set_err() - SET_VRING_ERR */
+void vm_ring_set_err(struct vm_control *c, unsigned index, int fd)
+{
+	close_fd(&c->ring[index].err_fd);
+	c->ring[index].err_fd = fd;
+}
+
+/** vm_ring_enable() - SET_VRING_ENABLE; once it returns, no worker fills a disabled queue. */
+void vm_ring_enable(struct vm_control *c, unsigned index, bool on)
+{
+	struct vm_ring *r = &c->ring[index];
+
+	r->enabled = on;
+	if (!r->q)
+		return;
+	on = vm_ring_is_enabled(c, index);
+	__atomic_store_n(&r->q->enabled, on, __ATOMIC_RELAXED);
+	publish(c, index);
+	if (!on)
+		rcu_wait();
+	else if (index & 1)
+		worker_wake(worker_of(c, index));
+}
+
+/** vm_rings_run() - at least one queue of each direction carries frames. */
+bool vm_rings_run(const struct vm_control *c)
+{
+	bool run[2] = {false, false};
+	unsigned i;
+
+	for (i = 0; i < c->n_rings; i++)
+		if (c->ring[i].q && vm_ring_is_enabled(c, i))
+			run[i & 1] = true;
+	return run[0] && run[1];
+}
+
+void vm_broken(struct vm *vm)
+{
+	struct vm_control *c = vm->control;
+	unsigned i;
+
+	for (i = 0; i < c->n_rings; i++) {
+		struct vm_ring *r = &c->ring[i];
+		uint32_t why;
+
+		if (!r->q || r->broken_told)
+			continue;
+		why = __atomic_load_n(&r->q->broken, __ATOMIC_RELAXED);
+		if (!why)
+			continue;
+		r->broken_told = true;
+		vm_log(c, LOG_WARN,
+		       "queue %u broke: %s; it rests until the guest's driver resets it", i,
+		       vq_broken_text(why));
+		signal_eventfd(r->err_fd);
+	}
+}

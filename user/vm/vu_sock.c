@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* vhost-user's transport: framing of messages, and the file descriptors that travel with them. */
+#include "vm/vu_sock.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "control/log.h"
+
+/*
+ * Theory of operation
+ *
+ * A message is a header of 12 bytes and a payload of as many bytes as the header says. The peer may
+ * be slow, hung or hostile, so nothing here waits: vu_conn_read() takes what there is, and goes on
+ * where it stopped when the loop calls again.
+ *
+ * File descriptors belong to the first byte of a message. The kernel hands them over with whatever
+ * read touches the bytes they were sent with, so each read brings room for them: those of a first
+ * byte are kept, all others are closed, and the connection with them. A list that the kernel had
+ * to cut (MSG_CTRUNC) is treated in the same way, since we can't know which ones are missing.
+ */
+
+#define BACKLOG 8
+
+int vu_message_take_fd(struct vu_message *m, unsigned i)
+{
+	int fd;
+
+	if (i >= m->n_fds)
+		return -1;
+	fd = m->fd[i];
+	m->fd[i] = -1;
+	return fd;
+}
+
+void vu_message_close_fds(struct vu_message *m)
+{
+	unsigned i;
+
+	for (i = 0; i < m->n_fds; i++)
+		if (m->fd[i] >= 0)
+			close(m->fd[i]);
+	m->n_fds = 0;
+}
+
+/*
+ * Tells a live socket from one that a killed process left. The peer sees a connection that ends
+ * without a word, which vm.c takes care not to prefer to a front-end that is at work.
+ */
+static int probe_socket(const struct sockaddr_un *address)
+{
+	int fd, ret = 0;
+
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN)
+		ret = -EADDRINUSE;
+	else if (errno != ECONNREFUSED && errno != ENOENT)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+static int remove_stale(const char *name, const struct sockaddr_un *address)
+{
+	const char *path = address->sun_path;
+	struct stat st;
+	int ret;
+
+	if (lstat(path, &st) < 0) {
+		if (errno == ENOENT)
+			return 0;
+		ret = -errno;
+		log_error("vm %s: socket %s: %s", name, path, strerror(-ret));
+		return ret;
+	}
+	if (!S_ISSOCK(st.st_mode)) {
+		log_error("vm %s: %s exists and is not a socket: remove it, or choose another path "
+			  "with socket=",
+			  name, path);
+		return -EEXIST;
+	}
+	ret = probe_socket(address);
+	if (ret == -EADDRINUSE) {
+		log_error("vm %s: socket %s is in use by another process: stop that one, or choose "
+			  "another path with socket=",
+			  name, path);
+		return ret;
+	}
+	if (!ret && unlink(path) < 0 && errno != ENOENT)
+		ret = -errno;
+	if (ret)
+		log_error("vm %s: can't replace socket %s: %s", name, path, strerror(-ret));
+	return ret;
+}
+
+int vu_sock_listen(const char *name, const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	bool bound = false;
+	int fd, ret;
+
+	if (!*path || strlen(path) >= sizeof(address.sun_path)) {
+		log_error("vm %s: socket path %s has %zu bytes, 1 to %zu are possible: choose a "
+			  "shorter one with socket= or --run-dir",
+			  name, path, strlen(path), sizeof(address.sun_path) - 1);
+		return -ENAMETOOLONG;
+	}
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	ret = remove_stale(name, &address);
+	if (ret)
+		return ret;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0) {
+		ret = -errno;
+		goto err;
+	}
+	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
+		ret = -errno;
+		goto err;
+	}
+	bound = true;
+	if (listen(fd, BACKLOG) < 0) {
+		ret = -errno;
+		goto err;
+	}
+	return fd;
+err:
+	log_error("vm %s: can't listen on socket %s: %s%s", name, path, strerror(-ret),
+		  ret == -ENOENT ? ": make its directory first" : "");
+	if (bound)
+		unlink(path);
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+int vu_sock_accept(int listen_fd, struct vu_conn *c)
+{
+	struct ucred peer = {0};
+	socklen_t len = sizeof(peer);
+	int fd;
+
+	fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		peer.pid = 0;
+	c->fd = fd;
+	c->have = 0;
+	c->pid = peer.pid;
+	c->msg.n_fds = 0;
+	c->why[0] = 0;
+	return 0;
+}
+
+void vu_conn_close(struct vu_conn *c)
+{
+	vu_message_close_fds(&c->msg);
+	if (c->fd >= 0)
+		close(c->fd);
+	c->fd = -1;
+	c->have = 0;
+}
+
+static int fail(struct vu_conn *c, int error, const char *why)
+{
+	snprintf(c->why, sizeof(c->why), "%s", why);
+	return error;
+}
+
+/* Takes the fds of one recvmsg(); those that come where none may are closed. */
+static int take_fds(struct vu_conn *c, struct msghdr *hdr, bool first)
+{
+	struct vu_message *m = &c->msg;
+	struct cmsghdr *cmsg;
+	bool stray = false;
+
+	for (cmsg = CMSG_FIRSTHDR(hdr); cmsg; cmsg = CMSG_NXTHDR(hdr, cmsg)) {
+		unsigned i, n = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(fd), sizeof(fd));
+			if (first && m->n_fds < VHOST_USER_FDS_MAX) {
+				m->fd[m->n_fds++] = fd;
+			} else {
+				close(fd);
+				stray = true;
+			}
+		}
+	}
+	if (hdr->msg_flags & (MSG_CTRUNC | MSG_TRUNC))
+		return fail(c, -EMSGSIZE, "too many file descriptors in one message");
+	if (stray)
+		return fail(c, -EPROTO, "file descriptors in the middle of a message");
+	return 0;
+}
+
+/* Reads up to @len bytes that follow what we @have. 1: some came; 0: none now; or -errno. */
+static int read_some(struct vu_conn *c, void *to, size_t len)
+{
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(VHOST_USER_FDS_MAX * sizeof(int))];
+	} control;
+	struct iovec iov = {.iov_base = to, .iov_len = len};
+	struct msghdr hdr = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.room,
+		.msg_controllen = sizeof(control.room),
+	};
+	ssize_t n;
+	int ret;
+
+	do {
+		n = recvmsg(c->fd, &hdr, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		if (errno == EAGAIN)
+			return 0;
+		ret = -errno;
+		return fail(c, ret == -ENOTCONN ? -ECONNRESET : ret, strerror(-ret));
+	}
+	ret = take_fds(c, &hdr, !c->have);
+	if (ret)
+		return ret;
+	if (!n)
+		return c->have ? fail(c, -ECONNRESET, "closed in the middle of a message")
+			       : -ENOTCONN;
+	c->have += n;
+	return 1;
+}
+
+static int check_header(struct vu_conn *c)
+{
+	const struct vhost_user_header *h = &c->msg.header;
+
+	if ((h->flags & VHOST_USER_VERSION_MASK) != VHOST_USER_VERSION)
+		return fail(c, -EPROTO, "a message of another version of the protocol");
+	if (h->flags & VHOST_USER_REPLY)
+		return fail(c, -EPROTO, "a reply that nobody asked for");
+	if (h->size > VU_PAYLOAD_MAX)
+		return fail(c, -EMSGSIZE, "a message longer than any that there is");
+	return 0;
+}
+
+int vu_conn_read(struct vu_conn *c)
+{
+	const size_t header = sizeof(c->msg.header);
+	int ret;
+
+	/* the last call gave a whole message away */
+	if (c->have >= header && c->have == header + c->msg.header.size) {
+		vu_message_close_fds(&c->msg);
+		c->have = 0;
+	}
+	while (c->have < header) {
+		ret = read_some(c, (uint8_t *)&c->msg.header + c->have, header - c->have);
+		if (ret <= 0)
+			return ret;
+		if (c->have == header) {
+			ret = check_header(c);
+			if (ret)
+				return ret;
+		}
+	}
+	while (c->have < header + c->msg.header.size) {
+		ret = read_some(c, c->msg.bytes + (c->have - header),
+				header + c->msg.header.size - c->have);
+		if (ret <= 0)
+			return ret;
+	}
+	return 1;
+}
+
+int vu_conn_send(struct vu_conn *c, uint32_t request, const void *payload, uint32_t size)
+{
+	struct vhost_user_header header = {
+		.request = request,
+		.flags = VHOST_USER_VERSION | VHOST_USER_REPLY,
+		.size = size,
+	};
+	struct iovec iov[2] = {
+		{.iov_base = &header, .iov_len = sizeof(header)},
+		{.iov_base = (void *)payload, .iov_len = size},
+	};
+	struct msghdr hdr = {.msg_iov = iov, .msg_iovlen = 2};
+	ssize_t n;
+
+	do {
+		n = sendmsg(c->fd, &hdr, MSG_DONTWAIT | MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	if (n == (ssize_t)(sizeof(header) + size))
+		return 0;
+	if (n < 0 && errno != EAGAIN)
+		return fail(c, -errno, strerror(errno));
+	return fail(c, -EAGAIN, "the front-end doesn't read its answers");
+}
