@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The vhost-user wire format: messages, payloads, feature bits. Shared with the tests' front-end. */
+/* The vhost-user wire format: messages, payloads, feature bits. Shared with the tests' front-end.
+ */
 #ifndef VHOST_USER_H
 #define VHOST_USER_H
 
@@ -8,10 +9,10 @@
 #define VHOST_USER_REGIONS_MAX 8
 #define VHOST_USER_FDS_MAX     8
 
-#define VHOST_USER_VERSION    1
+#define VHOST_USER_VERSION      1
 #define VHOST_USER_VERSION_MASK 3
-#define VHOST_USER_REPLY      (1u << 2)
-#define VHOST_USER_NEED_REPLY (1u << 3)
+#define VHOST_USER_REPLY        (1u << 2)
+#define VHOST_USER_NEED_REPLY   (1u << 3)
 
 enum vhost_user_request {
 	VHOST_USER_GET_FEATURES = 1,
@@ -36,14 +37,14 @@ enum vhost_user_request {
 };
 
 /* Protocol feature bits */
-#define VHOST_USER_PROTOCOL_F_MQ	0
+#define VHOST_USER_PROTOCOL_F_MQ        0
 #define VHOST_USER_PROTOCOL_F_REPLY_ACK 3
 
 /* Virtio feature bit 30 belongs to vhost-user */
 #define VHOST_USER_F_PROTOCOL_FEATURES 30
 
 #define VHOST_USER_VRING_INDEX_MASK 0xffu
-#define VHOST_USER_VRING_NOFD	    (1u << 8)
+#define VHOST_USER_VRING_NOFD       (1u << 8)
 
 struct vhost_user_header {
 	uint32_t request;

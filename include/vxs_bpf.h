@@ -7,15 +7,15 @@
 
 #include "vxs_drop.h"
 
-#define VXS_PORTS_MAX 512   /* ports of one switch, the uplink and the host among them */
-#define VXS_FDB_MAX 16384   /* entries of the forwarding database */
-#define VXS_NAME_SIZE 32    /* a port's name with its NUL */
+#define VXS_PORTS_MAX      512   /* ports of one switch, the uplink and the host among them */
+#define VXS_FDB_MAX        16384 /* entries of the forwarding database */
+#define VXS_NAME_SIZE      32    /* a port's name with its NUL */
 #define VXS_NIC_QUEUES_MAX 64
 
 /* Port numbers with a meaning of their own; VMs have the numbers from VXS_PORT_VM on. */
 #define VXS_PORT_UPLINK 0
-#define VXS_PORT_HOST 1
-#define VXS_PORT_VM 2
+#define VXS_PORT_HOST   1
+#define VXS_PORT_VM     2
 
 /* Map "fdb" (hash): where an address is. It holds the addresses of VMs and of the host. */
 struct vxs_fdb_key {
@@ -64,7 +64,7 @@ struct vxs_port_stats {
 	__u64 out_frames;
 	__u64 out_bytes;
 	struct vxs_drops drops;
-};
+} __attribute__((aligned(64)));
 
 /* Map "sockets" (XSKMAP): index = port number * queues of the NIC + receive queue. */
 

@@ -75,7 +75,7 @@ static void remove_tree(const char *path)
 /* The test itself is ended: vxsd cleans up after itself, and its directory is ours. */
 static void on_end(int signal_number)
 {
-	unsigned i;
+	unsigned i, ms;
 
 	for (i = 0; i < sizeof(open_children) / sizeof(*open_children); i++) {
 		struct child *c = open_children[i];
@@ -84,7 +84,9 @@ static void on_end(int signal_number)
 			continue;
 		if (c->pid > 0) {
 			kill(c->pid, SIGTERM);
-			waitpid(c->pid, NULL, 0);
+			for (ms = 0; ms < 3000 && !waitpid(c->pid, NULL, WNOHANG); ms++)
+				poll(NULL, 0, 1);
+			kill(c->pid, SIGKILL);
 		}
 		remove_tree(c->dir);
 	}
@@ -335,7 +337,7 @@ unsigned child_count(struct child *c, const char *text)
 	while ((at = strstr(at, text))) {
 		n++;
 		at = strchr(at, '\n');
-		if (!at)
+		if (!at++)
 			break;
 	}
 	return n;

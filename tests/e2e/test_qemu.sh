@@ -94,7 +94,7 @@ iperf() {
 }
 
 serve() {
-	in_ns "$1" iperf3 -s </dev/null >"$work/iperf-$1.log" 2>&1 &
+	nsenter --net="/run/netns/$1" iperf3 -s </dev/null >"$work/iperf-$1.log" 2>&1 &
 	servers+=($!)
 	disown $!
 	wait_until 10 listens "$1"
@@ -154,7 +154,7 @@ wants_socket() {
 # The host's own ping goes on while vxsd is killed, and while it starts again.
 survives_kill() {
 	local out ping_pid
-	in_ns "$host" ping -i 0.1 -w 60 "${v4[wire]}" >"$work/ping.out" 2>&1 &
+	nsenter --net="/run/netns/$host" ping -i 0.1 -w 60 "${v4[wire]}" >"$work/ping.out" 2>&1 &
 	ping_pid=$! # nsenter has become ping
 	wait_until 10 replies 10 && vxsd_kill && replies_more 10 &&
 		switch_up --host share && replies_more 10

@@ -146,12 +146,14 @@ static void send_bytes(const void *bytes, size_t len, unsigned kind, unsigned n)
 		connect_again(); /* the VM hung up */
 }
 
+struct message {
+	struct vhost_user_header header;
+	uint8_t payload[512];
+};
+
 static void send_message(struct fuzz_input *in)
 {
-	struct {
-		struct vhost_user_header header;
-		uint8_t payload[512];
-	} m = {0};
+	struct message m = {0};
 	uint8_t flags, len, fds;
 
 	m.header.request = fuzz_take_u8(in);
@@ -215,8 +217,15 @@ static void check_state(void)
 static void check_end(void)
 {
 	struct vm_state state;
+	const struct message m = {{VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, 0}, {0}};
 	unsigned i;
 
+	/* A front-end that sent its own end of the connection keeps it open; the next one ends it.
+	 */
+	connect_again();
+	send_bytes(&m, sizeof(m.header), 0, 0);
+	turn();
+	turn();
 	hang_up();
 	for (i = 0; i < 100; i++) {
 		loop_once(f.loop, 0);

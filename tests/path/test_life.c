@@ -364,7 +364,8 @@ static void test_bad_start(void)
 		lab.vxsd.log_len = 0;
 		CU_ASSERT_EQUAL(child_spawn(&lab.vxsd, bad[i].words), 0);
 		status = child_wait(&lab.vxsd, 10000);
-		if (status != bad[i].status || child_count(&lab.vxsd, "\n") != 1) {
+		if (status != bad[i].status ||
+		    child_count(&lab.vxsd, status == 1 ? "error:" : "\n") != 1) {
 			printf("--- vxsd %s ended with %d and said:\n%s", bad[i].words, status,
 			       lab.vxsd.log);
 			CU_FAIL("status or number of lines");

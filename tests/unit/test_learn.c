@@ -172,6 +172,24 @@ static void test_moves(void)
 	lab_free(l);
 }
 
+/* The host's port learns nothing, but what is seen there is behind no VM any more. */
+static void test_seen_at_host(void)
+{
+	struct lab *l = lab_new();
+
+	learn(l, VM_A, key_of(1, 0));
+	learn(l, VXS_PORT_UPLINK, key_of(2, 0));
+	daemon_set_address(&l->d, key_of(3, 0), VM_B, true);
+	learn(l, VXS_PORT_HOST, key_of(1, 0));
+	learn(l, VXS_PORT_HOST, key_of(2, 0));
+	learn(l, VXS_PORT_HOST, key_of(3, 0));
+	CU_ASSERT_EQUAL(where(l, key_of(1, 0)), NOWHERE);
+	kernel_has(l, key_of(1, 0), NOWHERE);
+	CU_ASSERT_EQUAL(where(l, key_of(2, 0)), VXS_PORT_UPLINK);
+	CU_ASSERT_EQUAL(where(l, key_of(3, 0)), VM_B);
+	lab_free(l);
+}
+
 static void test_static(void)
 {
 	struct lab *l = lab_new();
@@ -374,6 +392,7 @@ int main(int argc, char **argv)
 		{"learn", test_learn},
 		{"not_learned", test_not_learned},
 		{"moves", test_moves},
+		{"seen_at_host", test_seen_at_host},
 		{"static", test_static},
 		{"nic_address", test_nic_address},
 		{"limits", test_limits},

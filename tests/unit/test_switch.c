@@ -408,6 +408,47 @@ static void test_learn_reports(void)
 	lab_free(l);
 }
 
+/* After control forgot addresses, a worker reports what it sees at once. */
+static void test_learn_again(void)
+{
+	struct lab *l = lab_new();
+	struct event e;
+
+	l->w->now = 10;
+	batch_from(l, 2);
+	add_broadcast(l, 50);
+	switch_batch(l->w, l->b);
+	CU_ASSERT_EQUAL(events(l, &e), 1);
+	l->sw.fdb->epoch++;
+	switch_batch(l->w, l->b);
+	CU_ASSERT_EQUAL(events(l, &e), 1);
+	switch_batch(l->w, l->b);
+	CU_ASSERT_EQUAL(events(l, &e), 0);
+	lab_free(l);
+}
+
+/* The host's port learns nothing, but a VM's address that is seen there has left its VM. */
+static void test_learn_at_host(void)
+{
+	struct lab *l = lab_new();
+	struct event e = {};
+
+	l->port[1].learn = false;
+	fdb_set(l->sw.fdb, key(50, 0), 3, false, 0);
+	fdb_set(l->sw.fdb, key(51, 0), 0, false, 0);
+	batch_from(l, 1);
+	add_broadcast(l, 51); /* a station on the wire */
+	add_broadcast(l, 52); /* unknown */
+	switch_batch(l->w, l->b);
+	CU_ASSERT_EQUAL(events(l, &e), 0);
+	add_broadcast(l, 50);
+	switch_batch(l->w, l->b);
+	CU_ASSERT_EQUAL(events(l, &e), 1);
+	CU_ASSERT_EQUAL(e.port, 1);
+	CU_ASSERT_EQUAL(e.key, key(50, 0));
+	lab_free(l);
+}
+
 static void test_learn_refreshes(void)
 {
 	struct lab *l = lab_new();
@@ -507,6 +548,8 @@ int main(int argc, char **argv)
 		{"vlan", test_vlan},
 		{"known_destination", test_known_destination},
 		{"learn_reports", test_learn_reports},
+		{"learn_again", test_learn_again},
+		{"learn_at_host", test_learn_at_host},
 		{"learn_refreshes", test_learn_refreshes},
 		{"learn_not", test_learn_not},
 		{"events_full", test_events_full},

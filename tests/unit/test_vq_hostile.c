@@ -275,6 +275,22 @@ static void test_nested_first(void)
 	}
 }
 
+/* An indirect table that is the ring's own: a chain that would enter it again and again. */
+static void test_ring_as_table(void)
+{
+	unsigned out;
+
+	for (out = 0; out < 2; out++) {
+		struct rig *r = start(RIG_INDIRECT);
+		uint16_t write = out ? WRITE : 0;
+
+		rig_desc(r->desc, 0, RIG_DATA, 0, write | NEXT, 1);
+		rig_desc(r->desc, 1, RIG_RINGS, 32, INDIRECT, 0);
+		CU_ASSERT(out ? out_breaks(r, 0, VQ_BAD_INDIRECT)
+			      : in_breaks(r, 0, VQ_BAD_INDIRECT));
+	}
+}
+
 /* The available index jumps by more than the ring holds. */
 static void test_avail_jump(void)
 {
@@ -420,6 +436,7 @@ static const struct check tests[] = {
 	{"indirect", test_indirect},
 	{"inside indirect", test_inside_indirect},
 	{"nested", test_nested_first},
+	{"ring as its own table", test_ring_as_table},
 	{"available index", test_avail_jump},
 	{"same head", test_same_head},
 	{"breaks while lent", test_breaks_while_lent},
@@ -430,5 +447,6 @@ static const struct check tests[] = {
 
 int main(int argc, char **argv)
 {
+	alarm(60); /* a walk without an end would not end the test either */
 	return check_main("vq_hostile", tests, argc, argv);
 }

@@ -453,10 +453,10 @@ static bool wants_kick(struct rig *r, bool event_idx, uint16_t old)
 {
 	uint16_t event;
 
+	if (!event_idx)
+		return !(r->used->flags & VRING_USED_F_NO_NOTIFY);
 	memcpy(&event, &r->used->ring[r->size], sizeof(event));
-	if (event_idx)
-		return vring_need_event(event, r->avail_at, old);
-	return !(r->used->flags & VRING_USED_F_NO_NOTIFY);
+	return vring_need_event(event, r->avail_at, old);
 }
 
 /* A polling switch asks for silence, a sleeping one for a kick, and it sees what came between. */

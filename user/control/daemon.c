@@ -129,16 +129,12 @@ static int open_vms(struct daemon *d)
 static int open_ctl(struct daemon *d)
 {
 	char path[108];
-	int err;
 
 	if (run_dir_file(d->run_dir, path, sizeof(path), VXS_CTL_SOCKET, "")) {
 		log_error("the control socket's path would be too long: give a shorter --run-dir");
 		return -ENAMETOOLONG;
 	}
-	err = ctl_open(&d->ctl, d, path);
-	if (err)
-		log_error("cannot listen on %s: %s", path, strerror(-err));
-	return err;
+	return ctl_open(&d->ctl, d, path);
 }
 
 static void say_ready(struct daemon *d)

@@ -213,6 +213,13 @@ static void learn(struct daemon *d, uint32_t port, uint64_t key)
 	known = find(d, key, &was, &fixed);
 	if (known && was == port) /* reported by two workers, or twice */
 		return;
+	if (!p->learn) {
+		/* The host's port, where the wire's stations appear too: a VM's address that is
+		 * seen there has left its VM, but for which of the two nobody knows yet. */
+		if (known && is_vm(was) && !fixed)
+			daemon_del_address(d, key);
+		return;
+	}
 	if (!may_learn(d, p, key))
 		return;
 	if (!daemon_set_address(d, key, port, false) && known)
@@ -279,18 +286,23 @@ static bool forget_one(void *arg, uint64_t key, uint32_t port, bool fixed, uint3
 	return true;
 }
 
+static unsigned forget_all(struct daemon *d, uint32_t port, bool fixed)
+{
+	struct forgetting f = {.d = d, .port = port, .fixed = fixed};
+	unsigned n = fdb_walk(d->sw.fdb, forget_one, &f);
+
+	__atomic_store_n(&d->sw.fdb->epoch, d->sw.fdb->epoch + 1, __ATOMIC_RELAXED);
+	return n;
+}
+
 /** daemon_forget_port() - forget all addresses of a port; returns how many. */
 unsigned daemon_forget_port(struct daemon *d, uint32_t port)
 {
-	struct forgetting f = {.d = d, .port = port, .fixed = true};
-
-	return fdb_walk(d->sw.fdb, forget_one, &f);
+	return forget_all(d, port, true);
 }
 
 /** daemon_forget_learned() - forget those that it has learned; returns how many. */
 unsigned daemon_forget_learned(struct daemon *d, uint32_t port)
 {
-	struct forgetting f = {.d = d, .port = port, .fixed = false};
-
-	return d->learn->learned[port] ? fdb_walk(d->sw.fdb, forget_one, &f) : 0;
+	return d->learn->learned[port] ? forget_all(d, port, false) : 0;
 }

@@ -26,7 +26,8 @@ int loop_change(struct loop_watch *watch, uint32_t events);
 /** loop_unwatch() - forget it; safe from inside any function of the loop. NULL is fine. */
 void loop_unwatch(struct loop_watch *watch);
 
-/** loop_run() - handle events until loop_end(); loop_once() - wait up to @ms (-1: for ever) once. */
+/** loop_run() - handle events until loop_end(); loop_once() - wait up to @ms (-1: for ever) once.
+ */
 int loop_run(struct loop *loop);
 int loop_once(struct loop *loop, int ms);
 void loop_end(struct loop *loop);

@@ -55,8 +55,11 @@ static void on_link(void *arg, const struct link_state *link)
 	if (d->nic_up != link->up)
 		log_info("uplink %s: link is %s", now.ifname, link->up ? "up" : "down");
 	d->nic_up = link->up;
-	if (before.mtu != now.mtu)
+	if (before.mtu != now.mtu) {
 		log_info("uplink %s: MTU is %u now", now.ifname, now.mtu);
+		if (d->host)
+			host_set_mtu(d->host, now.mtu);
+	}
 	if (memcmp(before.mac, now.mac, 6)) {
 		options_format_mac(now.mac, text);
 		log_info("uplink %s: its address is %s now", now.ifname, text);

@@ -54,6 +54,9 @@ struct fdb_slot {
 #define FDB_SLOTS (2 * VXS_FDB_MAX) /* a power of two */
 
 struct fdb {
+	/* Control adds 1 when it forgets a port's addresses: workers, who report an address once a
+	 * second at most, then report what they see of it again at once. */
+	uint32_t epoch;
 	unsigned n;    /* entries in use; control only */
 	unsigned dead; /* deleted slots; control only */
 	struct fdb_slot slot[FDB_SLOTS];

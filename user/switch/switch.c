@@ -57,22 +57,29 @@ static void learn(struct worker *w, const struct port *in, uint64_t key)
 {
 	uint32_t value, at = fdb_hash(key) % LEARN_RECENT;
 	struct fdb_slot *s = fdb_find(w->sw->fdb, key, &value);
+	uint32_t stamp;
 
-	if (s && FDB_SLOT_PORT(value) == in->id) {
+	/* The wire's stations reach us by way of the host as well: that is no move. */
+	if (s && (FDB_SLOT_PORT(value) == in->id ||
+		  (in->group == PORT_GROUP_WIRE && FDB_SLOT_PORT(value) < VXS_PORT_VM))) {
 		fdb_touch(s, w->now);
 		return;
 	}
-	if (!in->learn || (s && value & FDB_SLOT_STATIC))
+	if (s && value & FDB_SLOT_STATIC)
+		return;
+	if (!in->learn && !s) /* what is known of it may still be wrong now */
 		return;
 	if (in->fix_mac && fdb_key_mac(key) != in->fix_mac)
 		return;
-	if (w->recent[at].key == key && w->recent[at].port == in->id && w->recent[at].at == w->now)
+	/* Neither of the two ever decreases: the same sum is the same second and epoch. */
+	stamp = w->now + __atomic_load_n(&w->sw->fdb->epoch, __ATOMIC_RELAXED);
+	if (w->recent[at].key == key && w->recent[at].port == in->id && w->recent[at].at == stamp)
 		return;
 	if (!worker_event(w, EVENT_LEARN, in->id, key))
 		return;
 	w->recent[at].key = key;
 	w->recent[at].port = in->id;
-	w->recent[at].at = w->now;
+	w->recent[at].at = stamp;
 }
 
 static void append(struct worker *w, struct lists *l, struct batch *b, uint16_t i, uint32_t out)

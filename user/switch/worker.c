@@ -30,8 +30,8 @@
 char rcu_tsan; /* see rcu.h */
 
 #define EVENTS_PER_SLEEP 16
-#define IDLE_ROUNDS 256
-#define IDLE_SHARE 16
+#define IDLE_ROUNDS      256
+#define IDLE_SHARE       16
 
 static void relax(void)
 {

@@ -68,7 +68,7 @@ struct worker {
 	/* the worker's own */
 	struct event_ring events;
 	bool has_events; /* of this round */
-	bool was_busy;	 /* the last round had work */
+	bool was_busy;   /* the last round had work */
 	bool running;    /* control's: the thread exists */
 	struct {
 		uint64_t key;

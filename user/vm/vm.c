@@ -361,8 +361,8 @@ static const char *why_not(struct vm_control *c)
 		return c->why_not;
 	}
 	if (!c->mem)
-		return "the front-end has not shared its memory (QEMU: memory-backend with "
-		       "share=on)";
+		return "the guest's driver has not started yet, or its memory is not shared "
+		       "(QEMU: memory-backend with share=on)";
 	for (i = 0; i < c->n_rings; i++) {
 		const struct vq *q = c->ring[i].q;
 		uint32_t broken = q ? __atomic_load_n(&q->broken, __ATOMIC_RELAXED) : VQ_OK;

@@ -15,16 +15,16 @@ struct vm_control; /* vm.c: sockets, connection, what the front-end said */
  * Virtqueue 2i is the guest's receive queue i (our out[i]), 2i + 1 its transmit queue (our in[i]).
  */
 struct vm {
-	struct port port; /* first: workers get from the one to the other */
-	struct vq *in[PORT_QUEUES_MAX];	 /* RCU; NULL: not running */
+	struct port port;                /* first: workers get from the one to the other */
+	struct vq *in[PORT_QUEUES_MAX];  /* RCU; NULL: not running */
 	struct vq *out[PORT_QUEUES_MAX]; /* RCU; NULL: not running or not enabled */
-	unsigned n_out;			 /* receive queues 0 to n_out - 1 all run; atomic */
-	struct vm_control *control;	 /* control thread only */
+	unsigned n_out;                  /* receive queues 0 to n_out - 1 all run; atomic */
+	struct vm_control *control;      /* control thread only */
 };
 
 static inline struct vm *vm_of(struct port *p)
 {
-	return (struct vm *) p;
+	return (struct vm *)p;
 }
 
 extern const struct port_ops vm_port_ops; /* vm_in.c, vm_out.c */
@@ -39,7 +39,7 @@ struct vm_options {
 	char name[VXS_NAME_SIZE];
 	char socket[108]; /* "" for RUN-DIR/NAME.sock */
 	unsigned queues;  /* queue pairs, 1 to PORT_QUEUES_MAX */
-	uint8_t mac[6];	  /* all zero: learn */
+	uint8_t mac[6];   /* all zero: learn */
 };
 
 /**
@@ -77,14 +77,14 @@ struct vm_queue_state {
 struct vm_state {
 	const char *socket;
 	bool connected;
-	bool running;	/* at least one queue of each direction runs */
+	bool running; /* at least one queue of each direction runs */
 	int peer_pid;
 	uint64_t features, protocol_features;
 	unsigned regions;
-	uint64_t memory; /* bytes */
-	unsigned queues; /* pairs */
+	uint64_t memory;      /* bytes */
+	unsigned queues;      /* pairs */
 	uint64_t connections; /* since start */
-	const char *why_not; /* why no traffic passes, in words; NULL if it does */
+	const char *why_not;  /* why no traffic passes, in words; NULL if it does */
 };
 
 void vm_state(const struct vm *vm, struct vm_state *state);

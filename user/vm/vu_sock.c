@@ -127,7 +127,7 @@ int vu_sock_listen(const char *name, const char *path)
 		goto err;
 	}
 	bound = true;
-	if (listen(fd, BACKLOG) < 0) {
+	if (chmod(path, 0660) < 0 || listen(fd, BACKLOG) < 0) {
 		ret = -errno;
 		goto err;
 	}

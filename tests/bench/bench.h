@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What the generators share: options, a clock, and one line of result. */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "fake_vm.h"
+
+#define BENCH_RING  1024
+#define BENCH_BURST 64
+#define BENCH_TYPE  0xb588 /* 0x88b5 on the wire: an Ethertype for local experiments */
+
+static const uint8_t bench_mac_a[6] = {2, 0, 0, 0, 0, 0xa}, bench_mac_b[6] = {2, 0, 0, 0, 0, 0xb};
+
+static inline uint64_t bench_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static inline void bench_die(const char *what, const char *why)
+{
+	fprintf(stderr, "%s: %s\n", what, why);
+	exit(1);
+}
+
+static inline void bench_pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (cpu >= 0 && sched_setaffinity(0, sizeof(set), &set) < 0)
+		bench_die("--cpu", "no such CPU");
+}
+
+static inline void bench_frame(uint8_t *to, const uint8_t *dst, const uint8_t *src, size_t len)
+{
+	const uint16_t type = BENCH_TYPE;
+
+	memset(to, 0x5a, len);
+	memcpy(to, dst, 6);
+	memcpy(to + 6, src, 6);
+	memcpy(to + 12, &type, sizeof(type));
+}
+
+/** bench_open() - a VM whose rings are ready to send @frame, on huge pages where there are any. */
+static inline struct fake_vm *bench_open(const char *socket, const uint8_t *frame, size_t len)
+{
+	struct fake_vm_options opt = {.socket = socket, .ring_size = BENCH_RING, .huge = true};
+	struct fake_vm *vm;
+
+	if (fake_vm_open(&vm, &opt)) {
+		opt.huge = false;
+		if (fake_vm_open(&vm, &opt))
+			bench_die(socket, "no VM");
+	}
+	if (fake_vm_bench(vm, 0, frame, len))
+		bench_die(socket, fake_vm_error(vm));
+	return vm;
+}
+
+/** bench_report() - one line: frames per second, sent, received, lost. */
+static inline void bench_report(uint64_t ns, uint64_t sent, uint64_t received)
+{
+	printf("%.0f sent %llu received %llu lost %lld\n", received * 1e9 / ns,
+	       (unsigned long long)sent, (unsigned long long)received,
+	       (long long)(sent - received));
+}
+
+#endif
