@@ -59,10 +59,9 @@ bpffs_need() {
 
 bpffs_done() {
 	[ -n "$bpffs_ours" ] || return 0
-	# Others may have begun to use it since.
-	rmdir "$bpffs/vxs" 2>/dev/null
-	[ -n "$(ls -A "$bpffs")" ] || umount "$bpffs"
 	bpffs_ours=''
+	# Others may have begun to use it since; the kernel's own *.debug are always there.
+	[ -n "$(find "$bpffs" -mindepth 1 ! -name '*.debug' -print -quit)" ] || umount "$bpffs"
 }
 
 # --- two namespaces joined by a veth, whose host end is the NIC ---

@@ -96,10 +96,10 @@ static void run_flow(struct fake_vm *a, struct fake_vm *b, bool both)
 
 	while (now < end) {
 		for (i = 0; i < 16; i++) {
-			sent += fake_vm_bench_send(a, 0, BENCH_BURST);
+			sent += bench_send(a);
 			got += fake_vm_bench_recv(b, 0);
 			if (both) {
-				sent += fake_vm_bench_send(b, 0, BENCH_BURST);
+				sent += bench_send(b);
 				got += fake_vm_bench_recv(a, 0);
 			}
 		}
@@ -107,9 +107,7 @@ static void run_flow(struct fake_vm *a, struct fake_vm *b, bool both)
 	}
 	/* what is still on its way arrives late, but isn't lost */
 	i = drain(b) + (both ? drain(a) : 0);
-	printf("%.0f sent %llu received %llu lost %lld\n", got * 1e9 / (now - began),
-	       (unsigned long long)sent, (unsigned long long)(got + i),
-	       (long long)(sent - got - i));
+	bench_report(now - began, got, sent, got + i);
 }
 
 /* Waits for one frame; false: it is lost. */
@@ -145,7 +143,7 @@ static void run_ping(struct fake_vm *a, struct fake_vm *b)
 		}
 		now = bench_ns();
 	}
-	bench_report(now - began, sent, got);
+	bench_report(now - began, got, sent, got);
 }
 
 int main(int argc, char **argv)

@@ -9,13 +9,18 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, __u64);
-} counted SEC(".maps");
+} sent SEC(".maps"), received SEC(".maps");
 
 /* Run by BPF_PROG_TEST_RUN on live frames: each of them goes out of the interface. */
 SEC("xdp")
 int wire_source(struct xdp_md *ctx)
 {
+	__u32 key = 0;
+	__u64 *n = bpf_map_lookup_elem(&sent, &key);
+
 	(void)ctx;
+	if (n)
+		++*n;
 	return XDP_TX;
 }
 
@@ -28,7 +33,7 @@ int wire_sink(struct xdp_md *ctx)
 
 	if (data + 14 > (__u8 *)(long)ctx->data_end || data[12] != 0x88 || data[13] != 0xb5)
 		return XDP_PASS;
-	n = bpf_map_lookup_elem(&counted, &key);
+	n = bpf_map_lookup_elem(&received, &key);
 	if (n)
 		++*n;
 	return XDP_DROP;

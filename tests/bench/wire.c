@@ -8,19 +8,21 @@
 #include <getopt.h>
 #include <linux/if_link.h>
 #include <net/if.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
 
 #include "wire.skel.h"
 
 /*
  * Runs in the network namespace of the far end; the VM's socket has a path, which is the same in
- * all of them. Guest and wire are this one thread: with --mode in it sends a burst from the wire
- * (BPF_PROG_TEST_RUN with live frames), then takes what the VM got; with --mode out it keeps the
- * VM's transmit ring full, and an XDP program counts and drops what comes out at the far end.
+ * all of them. With --mode in a thread of its own has the kernel send from the wire for as long as
+ * it lasts (BPF_PROG_TEST_RUN with live frames), and this one takes what the VM got; both share one
+ * CPU. With --mode out this thread keeps the VM's transmit ring full, and an XDP program counts and
+ * drops what comes out at the far end.
  *
  * Prints "FRAMES-PER-SECOND sent N received N lost N".
  */
-#define SOURCE_BURST 64
-
 static struct {
 	const char *vm, *ifname, *mode;
 	unsigned size;
@@ -92,31 +94,65 @@ static void unload(void)
 	wire_bpf__destroy(skel);
 }
 
-static unsigned wire_send(unsigned n)
+/* Sends up to @n frames out of the far end; a signal ends it early. */
+static void wire_send(int n)
 {
 	struct xdp_md ctx = {.data_end = opt.size, .ingress_ifindex = ifindex};
+	int err;
+
 	LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = to_vm, .data_size_in = opt.size,
 		    .ctx_in = &ctx, .ctx_size_in = sizeof(ctx), .repeat = n,
-		    .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = n);
-
-	if (bpf_prog_test_run_opts(bpf_program__fd(skel->progs.wire_source), &o))
-		bench_die("BPF_PROG_TEST_RUN", strerror(errno));
-	return n;
+		    .flags = BPF_F_TEST_XDP_LIVE_FRAMES);
+	err = bpf_prog_test_run_opts(bpf_program__fd(skel->progs.wire_source), &o);
+	if (err && err != -EINTR)
+		bench_die("BPF_PROG_TEST_RUN", strerror(-err));
 }
 
-static uint64_t wire_counted(void)
+static void *wire_send_on(void *arg)
+{
+	wire_send(INT32_MAX);
+	return arg;
+}
+
+static uint64_t count(struct bpf_map *map)
 {
 	uint64_t value[1024] = {0}, sum = 0;
 	int i, cpus = libbpf_num_possible_cpus();
 	uint32_t key = 0;
 
-	bpf_map_lookup_elem(bpf_map__fd(skel->maps.counted), &key, value);
+	bpf_map_lookup_elem(bpf_map__fd(map), &key, value);
 	for (i = 0; i < cpus; i++)
 		sum += value[i];
 	return sum;
 }
 
-/* What the switch does with frames until it has learned, and what is on its way, is not counted. */
+static uint64_t wire_received(void)
+{
+	return count(skel->maps.received);
+}
+
+static uint64_t wire_sent(void)
+{
+	return count(skel->maps.sent);
+}
+
+/* Until nothing comes on either side for 50 ms; how many frames the VM got meanwhile. */
+static uint64_t drain(struct fake_vm *vm)
+{
+	uint64_t end = bench_ns() + 50000000, got = 0, wire = wire_received(), n, now;
+
+	while (bench_ns() < end) {
+		n = fake_vm_bench_recv(vm, 0);
+		now = wire_received();
+		if (n || now != wire)
+			end = bench_ns() + 50000000;
+		got += n;
+		wire = now;
+	}
+	return got;
+}
+
+/* Until frames go through both ways; the switch then knows both addresses. */
 static void settle(struct fake_vm *vm)
 {
 	uint64_t end = bench_ns() + 5000000000ull, quiet;
@@ -127,50 +163,56 @@ static void settle(struct fake_vm *vm)
 			bench_die(in ? "VM to wire" : "wire to VM", "no frame goes through");
 		fake_vm_bench_send(vm, 0, 1);
 		wire_send(1);
-		quiet = bench_ns() + 5000000;
-		while (bench_ns() < quiet)
+		for (quiet = bench_ns() + 5000000; bench_ns() < quiet;)
 			in |= fake_vm_bench_recv(vm, 0) > 0;
-		out = wire_counted() > 0;
+		out = wire_received() > 0;
 	}
-	quiet = bench_ns() + 50000000;
-	while (bench_ns() < quiet)
-		fake_vm_bench_recv(vm, 0);
+	drain(vm);
+}
+
+static void wake(int signal)
+{
+	(void)signal;
 }
 
 static void run_in(struct fake_vm *vm)
 {
-	uint64_t began = bench_ns(), end = began + opt.seconds * 1e9, now = began;
-	uint64_t sent = 0, got = 0, late = 0, quiet;
+	const struct timespec nap = {.tv_nsec = 20000};
+	struct sigaction action = {.sa_handler = wake}; /* no SA_RESTART */
+	uint64_t began, end, now, sent = wire_sent(), got = 0, late;
+	pthread_t source;
 
+	sigaction(SIGUSR1, &action, NULL);
+	prctl(PR_SET_TIMERSLACK, 1);
+	began = now = bench_ns();
+	end = began + opt.seconds * 1e9;
+	if (pthread_create(&source, NULL, wire_send_on, NULL))
+		bench_die("thread", strerror(errno));
 	while (now < end) {
-		sent += wire_send(SOURCE_BURST);
 		got += fake_vm_bench_recv(vm, 0);
+		nanosleep(&nap, NULL);
 		now = bench_ns();
 	}
-	for (quiet = bench_ns() + 50000000; bench_ns() < quiet;)
-		late += fake_vm_bench_recv(vm, 0);
-	printf("%.0f sent %llu received %llu lost %lld\n", got * 1e9 / (now - began),
-	       (unsigned long long)sent, (unsigned long long)(got + late),
-	       (long long)(sent - got - late));
+	pthread_kill(source, SIGUSR1);
+	pthread_join(source, NULL);
+	late = drain(vm);
+	bench_report(now - began, got, wire_sent() - sent, got + late);
 }
 
 static void run_out(struct fake_vm *vm)
 {
 	uint64_t began = bench_ns(), end = began + opt.seconds * 1e9, now = began;
-	uint64_t sent = 0, before = wire_counted(), got, quiet;
+	uint64_t sent = 0, before = wire_received(), got;
 	unsigned i;
 
 	while (now < end) {
 		for (i = 0; i < 64; i++)
-			sent += fake_vm_bench_send(vm, 0, BENCH_BURST);
+			sent += bench_send(vm);
 		now = bench_ns();
 	}
-	got = wire_counted() - before;
-	for (quiet = bench_ns() + 50000000; bench_ns() < quiet;)
-		;
-	before = wire_counted() - before;
-	printf("%.0f sent %llu received %llu lost %lld\n", got * 1e9 / (now - began),
-	       (unsigned long long)sent, (unsigned long long)before, (long long)(sent - before));
+	got = wire_received() - before;
+	drain(vm);
+	bench_report(now - began, got, sent, wire_received() - before);
 }
 
 int main(int argc, char **argv)

@@ -34,6 +34,7 @@ struct chain {
 	const uint8_t *table;   /* may be unaligned when indirect */
 	uint32_t size;          /* descriptors in it */
 	uint32_t left;          /* descriptors that the chain may still have */
+	bool in_table;          /* an indirect one; the ring may serve as one as well */
 	struct vring_desc desc; /* the current one: our copy */
 };
 
@@ -52,6 +53,7 @@ static inline unsigned enter_indirect(struct vq *q, struct chain *c)
 	if (!c->table || len / 16 != n)
 		return VQ_BAD_ADDRESS;
 	c->size = n;
+	c->in_table = true;
 	c->left = (n < CHAIN_MAX ? n : CHAIN_MAX) - 1;
 	load_desc(c, 0);
 	return c->desc.flags & VRING_DESC_F_INDIRECT ? VQ_BAD_INDIRECT : VQ_OK;
@@ -63,6 +65,7 @@ static inline unsigned chain_open(struct vq *q, struct chain *c, uint32_t head)
 		return VQ_BAD_HEAD;
 	c->table = (const uint8_t *)q->desc;
 	c->size = q->size;
+	c->in_table = false;
 	c->left = (q->size < CHAIN_MAX ? q->size : CHAIN_MAX) - 1;
 	load_desc(c, head);
 	return c->desc.flags & VRING_DESC_F_INDIRECT ? enter_indirect(q, c) : VQ_OK;
@@ -85,7 +88,7 @@ static inline unsigned chain_next(struct vq *q, struct chain *c)
 	if (!(c->desc.flags & VRING_DESC_F_INDIRECT))
 		return VQ_OK;
 	/* A table may end a chain of the ring (2.7.5.3.1), but not one of another table. */
-	if (c->table != (const uint8_t *)q->desc)
+	if (c->in_table)
 		return VQ_BAD_INDIRECT;
 	return enter_indirect(q, c);
 }
