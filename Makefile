@@ -54,6 +54,8 @@ ifeq ($(BUILD),build)
 BUILD := build/san-$(firstword $(subst $(comma), ,$(SAN)))
 endif
 endif
+# One spelling of the directory, or dependency files of another would not match.
+override BUILD := $(patsubst $(CURDIR)/%,%,$(BUILD))
 INCLUDE = -Iinclude -Iuser -I$(BUILD)/bpf -Itests -Iheaders
 CPPFLAGS += -D_GNU_SOURCE $(INCLUDE)
 CFLAGS   ?= $(OPT) -g

@@ -77,8 +77,9 @@ static short wait_fd(struct fake_vm *vm, int fd, short events, uint64_t end)
 
 /* ---- the connection ---- */
 
-static int connect_once(const char *path)
+static int connect_once(const char *path, unsigned ms)
 {
+	struct timeval limit = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd, err;
 
@@ -88,6 +89,8 @@ static int connect_once(const char *path)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
+	/* it also limits connect(), which waits where nobody accepts */
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
 		err = -errno;
 		close(fd);
@@ -110,7 +113,7 @@ static int connect_socket(struct fake_vm *vm)
 	while (vm->fd < 0) {
 		if (!vm->opt.socket)
 			return fail(vm, -ENOTCONN, "no socket to connect to");
-		fd = connect_once(vm->opt.socket);
+		fd = connect_once(vm->opt.socket, vm->opt.timeout_ms);
 		if (fd >= 0) {
 			vm->fd = fd;
 		} else if (fd != -ENOENT && fd != -ECONNREFUSED && fd != -EAGAIN) {

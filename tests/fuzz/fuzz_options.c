@@ -50,7 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	memcpy(text, data, size);
 	text[size] = '\0';
-	for (argv[argc] = strtok_r(text, "\n", &save); argv[argc] && argc < WORDS_MAX;
+	for (argv[argc] = strtok_r(text, "\n", &save); argc < WORDS_MAX && argv[argc];
 	     argv[argc] = strtok_r(NULL, "\n", &save)) {
 		try_words(argv[argc]);
 		argc++;

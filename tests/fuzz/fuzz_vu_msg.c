@@ -23,10 +23,11 @@
  *	128-	a message: request, flags (0: as they should be), length, kind and number of fds,
  *payload After each record the loop runs, and so does what a worker would do with the queues.
  */
-#define QUEUES  2
-#define MEMORY  65536
-#define RING    0x1000
-#define FDS_MAX 16
+#define QUEUES      2
+#define MEMORY      65536
+#define RING        0x1000
+#define FDS_MAX     16
+#define RECORDS_MAX 64 /* of one input: more would be slow, and show nothing new */
 
 static struct {
 	struct loop *loop;
@@ -243,13 +244,14 @@ static void check_end(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input in = {data, size};
+	unsigned records = RECORDS_MAX;
 	uint8_t bytes[256], what, n;
 
 	set_up();
 	reset_memory();
 	connect_again();
 	turn();
-	while (in.left) {
+	while (in.left && records--) {
 		what = fuzz_take_u8(&in);
 		if (what < 32) {
 			connect_again();

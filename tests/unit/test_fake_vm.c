@@ -59,9 +59,9 @@ static void run_vxsd(int fd, const char *mode, const char *queues)
 
 	snprintf(vm_a, sizeof(vm_a), "a%s", queues);
 	snprintf(vm_b, sizeof(vm_b), "b%s", queues);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (geteuid() == 0 && (setgroups(0, NULL) || setgid(NOBODY) || setuid(NOBODY)))
 		_exit(98);
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of user would undo it */
 	fexecve(fd, argv, environ);
 	_exit(99);
 }

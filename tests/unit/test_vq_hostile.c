@@ -4,6 +4,7 @@
 #include "vq_rig.h"
 
 #include <stdio.h>
+#include <sys/mman.h>
 #include <time.h>
 
 /*
@@ -183,6 +184,43 @@ static void test_addresses(void)
 		rig_desc(r->desc, 3, bad[i].addr, bad[i].len, WRITE, 0);
 		CU_ASSERT(out_breaks(r, 0, VQ_BAD_ADDRESS));
 	}
+}
+
+/*
+ * Guests of 4 GB and more: lengths whose sum passes 2^32 must not look like a short frame, whose
+ * pieces would then be copied with their true length.
+ */
+static void test_length_wraps(void)
+{
+	static const uint32_t len[] = {UINT32_MAX, UINT32_MAX - 1, UINT32_MAX - 50,
+				       UINT32_MAX - 65553, 1u << 31};
+	uint64_t size = 5ull << 30, gpa = 1ull << 40;
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	struct rig *r = start(0);
+	unsigned i, j, n = sizeof(len) / sizeof(*len);
+
+	if (at == MAP_FAILED) {
+		rig_free(r);
+		check_skip("no room for 5 GB of addresses");
+		return;
+	}
+	r->mem.region[r->mem.n++] = (struct vu_region){.gpa = gpa, .size = size, .at = at};
+	for (i = 0; i < n; i++) {
+		for (j = 0; j < 3; j++) {
+			rig_desc(r->desc, 0, RIG_DATA, 12 + 100, NEXT, 1);
+			rig_desc(r->desc, 1, gpa, len[i], j ? NEXT : 0, 2);
+			rig_desc(r->desc, 2, gpa, j == 1 ? len[i] : 1u << 31, 0, 0);
+			rig_offer(r, 0);
+			CU_ASSERT_EQUAL(rig_in(r), 1);
+			CU_ASSERT_EQUAL(r->b.n, 0);
+			vq_split_done(r->q);
+		}
+	}
+	CU_ASSERT_EQUAL(r->stats.drops.long_frame, 3 * n);
+	CU_ASSERT_EQUAL(r->q->broken, VQ_OK);
+	munmap(at, size);
+	rig_free(r);
 }
 
 /* A bogus address with no bytes is never looked at. */
@@ -432,6 +470,7 @@ static const struct check tests[] = {
 	{"order", test_order},
 	{"header too short", test_short_header},
 	{"addresses", test_addresses},
+	{"lengths that wrap", test_length_wraps},
 	{"no bytes at a bogus address", test_empty_bogus},
 	{"indirect", test_indirect},
 	{"inside indirect", test_inside_indirect},

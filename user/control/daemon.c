@@ -55,9 +55,13 @@ static void on_signal(void *arg, uint32_t events)
 static void on_second(void *arg, uint32_t events)
 {
 	struct daemon *d = arg;
+	unsigned id;
 
 	(void)events;
 	daemon_age(d);
+	for (id = VXS_PORT_VM; id < VXS_PORTS_MAX; id++)
+		if (d->vm[id])
+			vm_check(d->vm[id]);
 	if (d->nic)
 		nic_read_drops(d->nic);
 }

@@ -89,7 +89,7 @@ static void on_message(void *arg, uint32_t events)
 	for (i = 0; i < READS_MAX; i++) {
 		ssize_t n = recv(link->fd, buf, sizeof(buf), MSG_DONTWAIT);
 		const struct nlmsghdr *head = (const struct nlmsghdr *)buf;
-		int left = n;
+		unsigned left; /* the kernel pads messages, so it never wraps */
 
 		if (n < 0 && errno == ENOBUFS) {
 			ask(link);
@@ -97,7 +97,7 @@ static void on_message(void *arg, uint32_t events)
 		}
 		if (n <= 0)
 			break;
-		for (; NLMSG_OK(head, left); head = NLMSG_NEXT(head, left)) {
+		for (left = n; NLMSG_OK(head, left); head = NLMSG_NEXT(head, left)) {
 			if (!parse(link, head, &state) || (changed && last.gone))
 				continue;
 			last = state;

@@ -349,6 +349,21 @@ void vm_on_change(struct vm *vm, void (*changed)(void *arg, struct vm *vm), void
 	vm->control->changed_arg = arg;
 }
 
+void vm_check(struct vm *vm)
+{
+	struct vm_control *c = vm->control;
+
+	if (c->mem && vu_mem_is_lost(c->mem)) {
+		vm_log(c, LOG_WARN,
+		       "the guest's memory is gone (its file was cut short, or the file system is "
+		       "full); connection closed");
+		disconnect(c);
+		tell_change(c);
+		return;
+	}
+	vm_rings_tell_broken(c);
+}
+
 /* The first thing that keeps frames from passing, seen from the front-end's side to the guest's. */
 static const char *why_not(struct vm_control *c)
 {

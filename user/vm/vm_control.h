@@ -77,6 +77,7 @@ void vm_ring_set_err(struct vm_control *c, unsigned index, int fd);
 void vm_ring_enable(struct vm_control *c, unsigned index, bool on);
 bool vm_ring_is_enabled(const struct vm_control *c, unsigned index);
 bool vm_rings_run(const struct vm_control *c);
+void vm_rings_tell_broken(struct vm_control *c);
 
 /** vm_features() - what we offer to this VM's front-end. */
 uint64_t vm_features(const struct vm_control *c);

@@ -308,9 +308,9 @@ bool vm_rings_run(const struct vm_control *c)
 	return run[0] && run[1];
 }
 
-void vm_broken(struct vm *vm)
+/** vm_rings_tell_broken() - log each queue that broke, once, and signal its VRING_ERR. */
+void vm_rings_tell_broken(struct vm_control *c)
 {
-	struct vm_control *c = vm->control;
 	unsigned i;
 
 	for (i = 0; i < c->n_rings; i++) {

@@ -38,9 +38,19 @@ struct chain {
 	struct vring_desc desc; /* the current one: our copy */
 };
 
+/*
+ * Stands behind each copy out of guest memory: whatever is checked and used from here on is the
+ * copy. Without it the compiler might read the original once more.
+ */
+static inline void copied(void)
+{
+	__asm__ volatile("" ::: "memory");
+}
+
 static inline void load_desc(struct chain *c, uint32_t at)
 {
 	memcpy(&c->desc, c->table + 16ull * at, sizeof(c->desc));
+	copied();
 }
 
 static inline unsigned enter_indirect(struct vq *q, struct chain *c)

@@ -48,12 +48,13 @@ static inline unsigned take_desc(struct vq *q, struct batch *b, const struct vri
 			if (!n)
 				continue;
 		}
+		/* compared before it is added: the sum of two lengths may pass 2^32 */
+		if (n > FRAME_MAX - t->len)
+			return TAKE_LONG;
 		if (t->first + t->n == BATCH_PIECES)
 			return t->first ? TAKE_LATER : TAKE_LONG;
 		b->piece[t->first + t->n++] = (struct piece){.at = at, .len = n};
 		t->len += n;
-		if (t->len > FRAME_MAX)
-			return TAKE_LONG;
 	}
 	return VQ_OK;
 }
@@ -98,6 +99,7 @@ static inline void take_offload(struct frame *f, const uint8_t *at)
 	struct virtio_net_hdr hdr;
 
 	memcpy(&hdr, at, sizeof(hdr));
+	copied();
 	f->offload = (struct frame_offload){
 		.flags = hdr.flags,
 		.gso_type = hdr.gso_type,
@@ -149,6 +151,7 @@ static inline bool take_fast(struct vq *q, struct batch *b, uint32_t head)
 	if (head >= q->size || b->n_pieces == BATCH_PIECES)
 		return false;
 	memcpy(&d, &q->desc[head], sizeof(d));
+	copied();
 	if (d.flags || d.len <= q->hdr_len + FRAME_HEAD || d.len > FRAME_MAX)
 		return false;
 	n = d.len;
@@ -259,7 +262,8 @@ unsigned vq_split_in(struct vq *q, struct vxs_port_stats *stats, struct batch *b
 	if (n > BATCH_FRAMES)
 		n = BATCH_FRAMES;
 	for (i = 0; i < n; i++) {
-		uint16_t head = q->avail->ring[(q->avail_at + i) & mask];
+		uint16_t head = __atomic_load_n(&q->avail->ring[(q->avail_at + i) & mask],
+						__ATOMIC_RELAXED);
 
 		q->lent_head[i] = head;
 		__builtin_prefetch(&q->desc[head & mask]);

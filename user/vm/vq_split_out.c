@@ -82,7 +82,8 @@ static unsigned put_slow(struct vq *q, const struct batch *b, const struct frame
 	stream_open(&t.stream, b, f);
 	t.hdr[VQ_HDR_NUM_BUFFERS] = 1;
 	while (t.left) {
-		uint16_t head = q->avail->ring[(q->avail_at + n) & mask];
+		uint16_t head = __atomic_load_n(&q->avail->ring[(q->avail_at + n) & mask],
+						__ATOMIC_RELAXED);
 		struct vring_used_elem *e = &q->used->ring[(q->used_at + n) & mask];
 		uint32_t written;
 
@@ -120,6 +121,7 @@ static inline bool put_fast(struct vq *q, const struct batch *b, const struct fr
 	if (head >= q->size)
 		return false;
 	memcpy(&d, &q->desc[head], sizeof(d));
+	copied();
 	if (d.flags != VRING_DESC_F_WRITE || d.len < need)
 		return false;
 	to = vu_mem_gpa(q->mem, d.addr, &n);
@@ -155,7 +157,8 @@ static inline bool put(struct vq *q, const struct batch *b, const struct frame *
 		       uint16_t avail_idx, struct out_count *c)
 {
 	unsigned n_avail = (uint16_t)(avail_idx - q->avail_at), taken = 1, err = VQ_OK;
-	uint16_t head = q->avail->ring[q->avail_at & (q->size - 1)];
+	uint16_t head =
+		__atomic_load_n(&q->avail->ring[q->avail_at & (q->size - 1)], __ATOMIC_RELAXED);
 
 	if (!n_avail)
 		err = PUT_FULL;

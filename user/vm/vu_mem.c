@@ -3,11 +3,109 @@
 #include "vm/vu_mem.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "vxs_bpf.h"
+
+/*
+ * Theory of operation
+ *
+ * Regions are files of somebody else, who may cut them short, or whose file system may have no page
+ * left when one is first touched. Both are a SIGBUS for whatever thread comes along, which must not
+ * end the switch of all the others. So the handler puts empty memory of our own in the place of the
+ * whole region, marks its table as lost, and the thread goes on; control ends the connection when
+ * it sees the mark. A SIGBUS anywhere else kills us as ever.
+ *
+ * The handler finds the region in guards[], which control alone edits, under a sequence number that
+ * is odd meanwhile: the handler may run while some other VM's memory comes or goes. Its own does
+ * not, since whoever touches a region uses its table.
+ */
+#define GUARDS (2 * VXS_PORTS_MAX * VU_REGIONS_MAX) /* each VM has two tables for a moment */
+
+static struct guard {
+	uintptr_t from; /* 0: free */
+	size_t len;
+	struct vu_mem *mem;
+} guards[GUARDS];
+static unsigned guards_used; /* none is used from here on */
+static uint32_t guards_seq;
+
+static void guard_set(struct guard *g, uintptr_t from, size_t len, struct vu_mem *mem)
+{
+	__atomic_store_n(&guards_seq, guards_seq + 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	__atomic_store_n(&g->from, from, __ATOMIC_RELAXED);
+	__atomic_store_n(&g->len, len, __ATOMIC_RELAXED);
+	__atomic_store_n(&g->mem, mem, __ATOMIC_RELAXED);
+	__atomic_store_n(&guards_seq, guards_seq + 1, __ATOMIC_RELEASE);
+}
+
+/* The guard of the region that @at is in, as it was at one moment; false: there is none. */
+static bool guard_find(uintptr_t at, struct guard *found)
+{
+	unsigned i, n;
+	uint32_t seq;
+	bool hit;
+
+	do {
+		seq = __atomic_load_n(&guards_seq, __ATOMIC_ACQUIRE);
+		n = __atomic_load_n(&guards_used, __ATOMIC_RELAXED);
+		for (i = 0, hit = false; i < n && !hit; i++) {
+			found->from = __atomic_load_n(&guards[i].from, __ATOMIC_RELAXED);
+			found->len = __atomic_load_n(&guards[i].len, __ATOMIC_RELAXED);
+			found->mem = __atomic_load_n(&guards[i].mem, __ATOMIC_RELAXED);
+			hit = found->from && at - found->from < found->len;
+		}
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	} while (seq & 1 || seq != __atomic_load_n(&guards_seq, __ATOMIC_RELAXED));
+	return hit;
+}
+
+static void on_bus_error(int number, siginfo_t *info, void *context)
+{
+	int saved = errno;
+	struct guard g;
+
+	(void)context;
+	if (guard_find((uintptr_t)info->si_addr, &g) &&
+	    mmap((void *)g.from, g.len, PROT_READ | PROT_WRITE,
+		 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED)
+		__atomic_store_n(&g.mem->lost, true, __ATOMIC_RELEASE);
+	else
+		signal(number, SIG_DFL); /* the access is repeated, and ends us */
+	errno = saved;
+}
+
+static int guard_add(const struct vu_region *r, struct vu_mem *mem)
+{
+	struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
+	unsigned i;
+
+	if (!guards_used && sigaction(SIGBUS, &action, NULL))
+		return -errno;
+	for (i = 0; i < GUARDS && guards[i].from; i++)
+		;
+	if (i == GUARDS)
+		return -ENOMEM;
+	if (i == guards_used)
+		__atomic_store_n(&guards_used, i + 1, __ATOMIC_RELAXED);
+	guard_set(&guards[i], (uintptr_t)r->map, r->map_len, mem);
+	return 0;
+}
+
+static void guard_del(const struct vu_region *r)
+{
+	unsigned i;
+
+	for (i = 0; i < guards_used; i++)
+		if (guards[i].from == (uintptr_t)r->map)
+			guard_set(&guards[i], 0, 0, NULL);
+}
 
 /* More than any guest has; a peer with a huge sparse file must not use up our address space. */
 #define MEMORY_MAX (1ull << 44)
@@ -96,8 +194,14 @@ int vu_mem_new(struct vu_mem **out, const struct vhost_user_memory *table, const
 	mem = calloc(1, sizeof(*mem));
 	if (!mem)
 		return -ENOMEM;
-	for (; mem->n < table->n; mem->n++) {
-		ret = map_region(&mem->region[mem->n], &table->region[mem->n], fds[mem->n]);
+	while (mem->n < table->n) {
+		struct vu_region *r = &mem->region[mem->n];
+
+		ret = map_region(r, &table->region[mem->n], fds[mem->n]);
+		if (ret)
+			goto err;
+		mem->n++;
+		ret = guard_add(r, mem);
 		if (ret)
 			goto err;
 	}
@@ -114,8 +218,10 @@ void vu_mem_free(struct vu_mem *mem)
 
 	if (!mem)
 		return;
-	for (i = 0; i < mem->n; i++)
+	for (i = 0; i < mem->n; i++) {
+		guard_del(&mem->region[i]);
 		munmap(mem->region[i].map, mem->region[i].map_len);
+	}
 	free(mem);
 }
 

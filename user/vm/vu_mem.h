@@ -3,6 +3,7 @@
 #ifndef VU_MEM_H
 #define VU_MEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,9 +21,10 @@ struct vu_region {
 	size_t map_len;
 };
 
-/* Never edited after vu_mem_new(): workers read it through their queues. */
+/* Never edited after vu_mem_new(), but for @lost: workers read it through their queues. */
 struct vu_mem {
 	unsigned n;
+	bool lost; /* atomic; see vu_mem_is_lost() */
 	struct vu_region region[VU_REGIONS_MAX];
 };
 
@@ -43,6 +45,17 @@ int vu_mem_new(struct vu_mem **out, const struct vhost_user_memory *table, const
 
 /** vu_mem_free() - unmap; the caller has made sure that no worker uses it. NULL is fine. */
 void vu_mem_free(struct vu_mem *mem);
+
+/**
+ * vu_mem_is_lost() - the file behind a region was cut short, or its file system is full
+ * @mem: the regions
+ *
+ * Workers go on with empty memory in the region's place; it is for control to end that. Any thread.
+ */
+static inline bool vu_mem_is_lost(const struct vu_mem *mem)
+{
+	return __atomic_load_n(&mem->lost, __ATOMIC_ACQUIRE);
+}
 
 /**
  * vu_mem_gpa() - translate a guest physical address
