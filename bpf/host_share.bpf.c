@@ -57,6 +57,18 @@ struct {
 	__type(value, __u8);
 } host_macs SEC(".maps");
 
+/*
+ * Addresses that came out of the TAP. A VM's first frame reaches the host before the daemon has
+ * entered its address into the fdb, and the host answers at once: such an answer goes to the TAP as
+ * well as to the wire, until the fdb says where the address is.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, VXS_FDB_MAX);
+	__type(key, struct vxs_fdb_key);
+	__type(value, __u8);
+} tap_macs SEC(".maps");
+
 struct vlan_tag {
 	__be16 tci;
 	__be16 proto;
@@ -126,6 +138,8 @@ int vxs_nic_egress(struct __sk_buff *skb)
 	key = key_of(eth.h_dest, vlan);
 	if (is_for_vm(skb, &key))
 		return bpf_redirect(tap_ifindex, 0);
+	if (bpf_map_lookup_elem(&tap_macs, &key))
+		bpf_clone_redirect(skb, tap_ifindex, 0);
 	return TC_ACT_UNSPEC;
 }
 
@@ -160,6 +174,15 @@ int vxs_nic_ingress(struct __sk_buff *skb)
 SEC("tc")
 int vxs_tap_ingress(struct __sk_buff *skb)
 {
+	struct vxs_fdb_key key;
+	struct ethhdr eth;
+	__u8 one = 1;
+
+	if (!bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) && !is_group(eth.h_source)) {
+		key = key_of(eth.h_source, read_vlan(skb, &eth));
+		if (!bpf_map_lookup_elem(&tap_macs, &key))
+			bpf_map_update_elem(&tap_macs, &key, &one, BPF_ANY);
+	}
 	skb->mark = FROM_TAP;
 	return bpf_redirect(nic_ifindex, BPF_F_INGRESS);
 }

@@ -31,6 +31,8 @@
 	/* counted by the kernel on the port whose AF_XDP socket it is */                          \
 	DROP(socket_full, "the AF_XDP receive ring was full")                                      \
 	DROP(umem_empty, "the fill ring had run dry")                                              \
-	DROP(socket_error, "the kernel dropped it on its way into the AF_XDP socket")
+	DROP(socket_error, "the kernel dropped it on its way into the AF_XDP socket")              \
+	/* counted by the kernel on the host port */                                               \
+	DROP(tap_full, "the TAP towards the switch was full, so frames from the host were lost")
 
 #endif

@@ -5,6 +5,9 @@
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=${BUILD:-$top/build}
 [[ $BUILD == /* ]] || BUILD=$top/$BUILD
+# For make: dependency files name objects as make was told, so there must be one way to say it.
+# shellcheck disable=SC2034 # used by those who source this
+make_build=${BUILD#"$top"/}
 vxsd=$BUILD/vxsd
 vxsctl=$BUILD/vxsctl
 bpffs=/sys/fs/bpf

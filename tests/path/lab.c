@@ -29,6 +29,10 @@ bool lab_open(struct lab *lab, unsigned queues, const char *words)
 	int err;
 
 	memset(lab, 0, sizeof(*lab));
+	if (strstr(words, "--cpus 0,1") && sysconf(_SC_NPROCESSORS_CONF) < 2) {
+		check_skip("needs two CPUs");
+		return false;
+	}
 	err = net_open(&lab->net, queues);
 	if (err == -EPERM) {
 		check_skip("needs root");

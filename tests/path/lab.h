@@ -100,12 +100,12 @@ uint64_t lab_drops(const struct vxs_port_stats *stats);
 struct account {
 	const char *from, *to; /* ports */
 	struct vxs_port_stats from_stats, to_stats;
-	uint64_t dropped; /* net_dropped() */
+	uint64_t dropped; /* on devices and in the TAP */
 };
 
 /** lab_begin() - open the books. False: no such ports. */
 bool lab_begin(struct lab *lab, struct account *a, const char *from, const char *to);
-/** lab_balances() - wait until @sent frames = @got + the drops of both ports and of the veth. */
+/** lab_balances() - wait until @sent frames = @got + the drops of both ports and of the devices. */
 bool lab_balances(struct lab *lab, struct account *a, uint64_t sent, uint64_t got);
 /** lab_fdb() - port number of an address in the pinned map "fdb"; -1: not there. */
 int lab_fdb(struct lab *lab, const uint8_t mac[6], uint16_t vlan);

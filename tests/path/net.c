@@ -254,15 +254,22 @@ int net_flags(struct net *net, int ns, const char *ifname)
 	return flags;
 }
 
-uint64_t net_dropped(struct net *net)
+/* Frames that a device dropped instead of sending; 0 if there is none of that name. */
+static uint64_t dropped_by(int ns, const char *ifname)
 {
-	char line[1024], *at;
 	uint64_t dropped = 0;
+	char line[1024], *at;
 
-	if (net_ask(net->wire, line, sizeof(line), "grep " NET_FAR " /proc/net/dev"))
+	if (net_ask(ns, line, sizeof(line), "grep -e '%s' /proc/net/dev", ifname))
 		return 0;
+	/* Eight columns of what came, then bytes, frames, errors, drops of what went. */
 	at = strchr(line, ':');
 	if (at)
 		sscanf(at + 1, "%*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %lu", &dropped);
 	return dropped;
+}
+
+uint64_t net_dropped(struct net *net)
+{
+	return dropped_by(net->wire, NET_FAR);
 }

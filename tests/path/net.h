@@ -50,7 +50,9 @@ int net_socket(struct net *net, int ns, int domain, int type, int protocol);
 
 /** net_flags() - interface flags (IFF_*), in @ns; -1: no such interface. */
 int net_flags(struct net *net, int ns, const char *ifname);
-/** net_dropped() - frames that far0 could not hand to the NIC: lost before vxs saw them. */
+/**
+ * net_dropped() - frames that far0 could not hand to the NIC, as the device counts them
+ */
 uint64_t net_dropped(struct net *net);
 
 #endif

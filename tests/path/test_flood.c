@@ -70,6 +70,7 @@ static void test_broadcast_skb(void)
 	if (!open_all("--uplink nic0,mode=skb --vm a --vm b --vm c"))
 		return;
 	flood(NULL, 0, NULL);
+	flood(NULL, 100, NULL);
 	lab_close(&lab);
 }
 

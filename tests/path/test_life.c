@@ -306,7 +306,6 @@ static void second(const char *run_dir, const char *name, const char *words)
 	CU_ASSERT_EQUAL(child_spawn(&other, words), 0);
 	CU_ASSERT_EQUAL(child_wait(&other, 5000), 1);
 	CU_ASSERT_EQUAL(child_count(&other, "\n"), 1);
-	printf("    (second: %.*s)\n", (int)strcspn(other.log, "\n"), other.log);
 	child_close(&other);
 	CU_ASSERT(child_is_running(&lab.vxsd));
 	CU_ASSERT(lab_talk(&lab, 20));

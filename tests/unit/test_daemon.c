@@ -2,10 +2,12 @@
 /* The daemon in one process with the test: starts, ends, ports come and go, addresses are learned.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +15,7 @@
 #include "control/daemon.h"
 #include "control/log.h"
 #include "fake_vm.h"
+#include "vxs_ctl.h"
 
 /*
  * The test's thread is the control thread: it runs the daemon's loop whenever a fake VM waits. The
@@ -186,6 +189,36 @@ static void test_half_open(void)
 	daemon_close(NULL);
 }
 
+/* At whatever step file descriptors run out: it fails, and leaves nothing behind. */
+static void test_few_fds(void)
+{
+	struct rlimit limit, few;
+	unsigned fds = check_fds(), n;
+	int err = open("/dev/null", O_WRONLY | O_CLOEXEC), saved = dup(STDERR_FILENO), ret = -1;
+	char pins[64];
+	struct lab l;
+
+	dup2(err, STDERR_FILENO); /* each failure is logged */
+	getrlimit(RLIMIT_NOFILE, &limit);
+	few = limit;
+	for (n = 4; ret && n < 100; n++) {
+		few.rlim_cur = n;
+		setrlimit(RLIMIT_NOFILE, &few);
+		ret = lab_open(&l);
+		setrlimit(RLIMIT_NOFILE, &limit);
+		if (!ret)
+			lab_close(&l);
+		CU_ASSERT(access(l.opt.run_dir, F_OK));
+		snprintf(pins, sizeof(pins), VXS_PIN_DIR "/%s", l.opt.name);
+		CU_ASSERT(access(pins, F_OK));
+		CU_ASSERT_EQUAL(check_fds(), fds + 2);
+	}
+	CU_ASSERT_EQUAL(ret, 0);
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	close(err);
+}
+
 static void test_names(void)
 {
 	struct port *p;
@@ -324,6 +357,7 @@ int main(int argc, char **argv)
 	static const struct check tests[] = {
 		{"open_close", test_open_close},
 		{"half_open", test_half_open},
+		{"few_fds", test_few_fds},
 		{"names", test_names},
 		{"static_address", test_static_address},
 		{"full_table", test_full_table},

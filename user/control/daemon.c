@@ -61,9 +61,11 @@ static void on_second(void *arg, uint32_t events)
 	daemon_age(d);
 	for (id = VXS_PORT_VM; id < VXS_PORTS_MAX; id++)
 		if (d->vm[id])
-			vm_check(d->vm[id]);
+			vm_broken(d->vm[id]);
 	if (d->nic)
 		nic_read_drops(d->nic);
+	if (d->host)
+		host_read_drops(d->host);
 }
 
 /* SIGHUP ends us too (the terminal went), unless whoever started us had it ignored (nohup). */

@@ -237,7 +237,7 @@ void daemon_events(struct daemon *d)
 			if (e.kind == EVENT_LEARN)
 				learn(d, e.port, e.key);
 			else if (e.kind == EVENT_BROKEN && e.port < VXS_PORTS_MAX && d->vm[e.port])
-				vm_check(d->vm[e.port]);
+				vm_broken(d->vm[e.port]);
 		}
 		more |= n == EVENTS_MAX;
 	}

@@ -267,6 +267,8 @@ struct json_object *show_stats(struct daemon *d, struct port *only)
 {
 	if (d->nic)
 		nic_read_drops(d->nic);
+	if (d->host)
+		host_read_drops(d->host);
 	return each_port(d, only, show_port_stats);
 }
 

@@ -114,8 +114,12 @@ static int lock_pin_dir(struct tables *t)
 		if (err)
 			return err;
 		fd = open(t->pin_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd < 0 && errno != ENOENT)
-			return -errno;
+		if (fd < 0 && errno != ENOENT) {
+			err = -errno;
+			rmdir(t->pin_dir); /* what we made, if nobody has anything in it */
+			rmdir(VXS_PIN_DIR);
+			return err;
+		}
 		if (fd < 0)
 			continue;
 		if (flock(fd, LOCK_EX | LOCK_NB)) {

@@ -9,6 +9,7 @@
 #include "control/workers.h"
 #include "switch/rcu.h"
 
+/* Only a worker that was made is counted, so that d->worker[] has no gaps for anybody. */
 static int start_one(struct daemon *d, unsigned id)
 {
 	struct worker *w;
@@ -20,6 +21,7 @@ static int start_one(struct daemon *d, unsigned id)
 		return err;
 	}
 	w = d->worker[id];
+	d->n_workers++;
 	w->cpu = d->opt->n_cpus ? d->opt->cpu[id] : -1;
 	w->poll = d->opt->poll;
 	w->events.wake_fd = d->event_fd;
@@ -42,7 +44,7 @@ int workers_start(struct daemon *d)
 	if (!d->worker)
 		return -ENOMEM;
 	while (!err && d->n_workers < n)
-		err = start_one(d, d->n_workers++);
+		err = start_one(d, d->n_workers);
 	return err;
 }
 
@@ -53,8 +55,7 @@ void workers_stop(struct daemon *d)
 	for (i = 0; i < d->n_workers; i++)
 		worker_stop(d->worker[i]);
 	for (i = 0; i < d->n_workers; i++) {
-		if (d->worker[i])
-			free(d->worker[i]->sources);
+		free(d->worker[i]->sources);
 		worker_free(d->worker[i]);
 	}
 	free(d->worker);

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "control/log.h"
+#include "host/host_stats.h"
 #include "host/host_tc.h"
 #include "host/tap.h"
 #include "switch/worker.h"
@@ -18,7 +19,8 @@
 struct host_control {
 	struct tap tap;
 	struct host_tc *tc;
-	bool watched; /* by port.worker[0] */
+	bool watched;          /* by port.worker[0] */
+	uint64_t seen_dropped; /* the TAP's counter at the last look */
 };
 
 static const struct port_ops host_port_ops = {
@@ -128,6 +130,18 @@ int host_attach(struct host *h)
 	}
 	log_info("host: shares the uplink through %s", c->tap.name);
 	return 0;
+}
+
+void host_read_drops(struct host *h)
+{
+	struct host_control *c = h->control;
+	uint64_t dropped;
+
+	if (host_stats_read(c->tap.ifindex, &dropped))
+		return;
+	if (dropped > c->seen_dropped)
+		port_drop(&h->port, tap_full, dropped - c->seen_dropped);
+	c->seen_dropped = dropped;
 }
 
 void host_detach(struct host *h)

@@ -73,6 +73,9 @@ void host_free(struct host *host);
 /** host_set_mtu() - follow the NIC's MTU. Control thread. */
 void host_set_mtu(struct host *host, unsigned mtu);
 
+/** host_read_drops() - bring the TAP's own drop counter into port_stats. Control thread. */
+void host_read_drops(struct host *host);
+
 struct port *host_port(struct host *host);
 /** host_ifname() - name of the TAP; lives as long as @host. */
 const char *host_ifname(const struct host *host);

@@ -349,7 +349,7 @@ void vm_on_change(struct vm *vm, void (*changed)(void *arg, struct vm *vm), void
 	vm->control->changed_arg = arg;
 }
 
-void vm_check(struct vm *vm)
+void vm_broken(struct vm *vm)
 {
 	struct vm_control *c = vm->control;
 

@@ -64,14 +64,14 @@ int vm_listen(struct vm *vm);
 void vm_free(struct vm *vm);
 
 /**
- * vm_check() - see what workers found wrong, log it, and tell the front-end
+ * vm_broken() - see what workers found to be broken, log it, and tell the front-end
  * @vm: the VM
  *
  * A broken queue is told with VRING_ERR; without its memory a front-end loses its connection. To be
  * called when a worker reports that a queue broke (EVENT_BROKEN), and once a second, since a report
  * finds no room if a storm of others fills the ring. Control thread.
  */
-void vm_check(struct vm *vm);
+void vm_broken(struct vm *vm);
 
 /* What `vxsctl port show` tells; strings are constants or live as long as the VM. */
 struct vm_queue_state {

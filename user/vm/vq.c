@@ -32,6 +32,20 @@ static int place(struct vq *q, const struct vq_setup *s)
 	return 0;
 }
 
+/*
+ * Asks for no kicks: a worker that polls needs none, and one that is about to sleep asks for them
+ * by itself. With EVENT_IDX that is an index which the driver has just passed (2.7.10).
+ */
+static void be_quiet(struct vq *q)
+{
+	uint16_t event = q->avail_at - 1, flags = q->event_idx ? 0 : VRING_USED_F_NO_NOTIFY;
+
+	q->quiet = true;
+	__atomic_store_n(&q->used->flags, flags, __ATOMIC_RELAXED);
+	if (q->event_idx)
+		__atomic_store_n((uint16_t *)&q->used->ring[q->size], event, __ATOMIC_RELAXED);
+}
+
 int vq_new(struct vq **out, const struct vq_setup *setup)
 {
 	struct vq *q;
@@ -59,6 +73,7 @@ int vq_new(struct vq **out, const struct vq_setup *setup)
 	}
 	q->used_at = __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE);
 	q->signalled = q->used_at;
+	be_quiet(q);
 	pthread_spin_init(&q->lock, PTHREAD_PROCESS_PRIVATE);
 	*out = q;
 	return 0;
