@@ -2,8 +2,13 @@
 /* Front-ends that pull what they gave away from under a worker's hands. */
 #include "vu_peer.h"
 
+#include <fcntl.h>
+#include <linux/virtio_ring.h>
 #include <sys/wait.h>
 
+#include "control/watchdog.h"
+#include "switch/fdb.h"
+#include "switch/switch.h"
 #include "vm/vu_mem.h"
 
 static struct batch batch;
@@ -32,6 +37,22 @@ static bool is_connected(void)
 
 	vm_state(t.vm, &state);
 	return state.connected;
+}
+
+static bool is_broken(void *arg)
+{
+	struct vm_queue_state state;
+
+	(void)arg;
+	vm_queue_state(t.vm, 1, &state);
+	return state.broken;
+}
+
+/* The worker has published the used index, and is about to call the guest. */
+static bool is_taken(void *arg)
+{
+	(void)arg;
+	return __atomic_load_n(&t.stats.drops.bad_source, __ATOMIC_RELAXED);
 }
 
 static void begin(void)
@@ -132,10 +153,105 @@ static void test_other_bus_errors(void)
 	peer_end();
 }
 
+/*
+ * A call eventfd that is full, and made to block after we got it: the worker comes free again, that
+ * port is closed, and everything can end.
+ */
+static void block_worker(bool stop_ring)
+{
+	struct port_table ports = {.n = 0};
+	struct vswitch sw = {.fdb = fdb_new(), .ports = &ports};
+	struct sources *sources = calloc(1, sizeof(*sources) + sizeof(sources->source[0]));
+	uint64_t one, count = UINT64_MAX - 1;
+	struct watchdog *dog = NULL;
+	struct vring_avail *avail;
+	struct vm_state state;
+	uint8_t *memory;
+	int call;
+
+	peer_setup(1);
+	memset(&t.stats, 0, sizeof(t.stats));
+	sources->n = 1;
+	sources->source[0].port = &t.vm->port;
+	t.worker->sw = &sw;
+	t.worker->sources = sources;
+	CU_ASSERT_EQUAL_FATAL(worker_start(t.worker), 0);
+	CU_ASSERT_EQUAL_FATAL(watchdog_start(&dog, &t.worker, 1), 0);
+	peer_connect();
+	peer_start(2);
+	call = peer_eventfd(VHOST_USER_SET_VRING_CALL, 1);
+	CU_ASSERT_FATAL(is_connected());
+	fcntl(call, F_SETFL, 0);
+	CU_ASSERT(read(call, &one, sizeof(one)) == sizeof(one)); /* it was signalled when set */
+	CU_ASSERT_FATAL(write(call, &count, sizeof(count)) == sizeof(count));
+
+	memory = mmap(NULL, PEER_MEM, PROT_READ | PROT_WRITE, MAP_SHARED, t.memory, 0);
+	CU_ASSERT_FATAL(memory != MAP_FAILED);
+	avail = (void *)(memory + PEER_RING + PEER_AVAIL);
+	*(struct vring_desc *)(memory + PEER_RING) =
+		(struct vring_desc){.addr = 0x80000, .len = 72};
+	__atomic_store_n(&avail->idx, 1, __ATOMIC_RELEASE);
+	worker_wake(t.worker);
+	CU_ASSERT(check_until(is_taken, NULL, 10000));
+	if (stop_ring) { /* waits for the worker, and has the ring forget what was wrong */
+		CU_ASSERT_EQUAL(peer_get_base(1), 1 | 1ull << 32);
+	} else {
+		CU_ASSERT(check_until(is_broken, NULL, 10000));
+	}
+	vm_broken(t.vm);
+	CU_ASSERT(!is_connected() && peer_is_closed());
+	peer_connect();
+	vm_state(t.vm, &state);
+	CU_ASSERT(!state.connected && state.why_not && !strncmp(state.why_not, "closed", 6));
+
+	worker_stop(t.worker);
+	watchdog_stop(dog);
+	munmap(memory, PEER_MEM);
+	close(call);
+	peer_end();
+	fdb_free(sw.fdb);
+	free(sources);
+}
+
+static void test_call_blocks(void)
+{
+	block_worker(false);
+}
+
+static void test_call_blocks_and_stop(void)
+{
+	block_worker(true);
+}
+
+/* A queue without a kick fd keeps its worker awake, but not for ever when nothing can come of it.
+ */
+static void test_no_kick_and_broken(void)
+{
+	struct port *p;
+	uint8_t *memory;
+
+	begin();
+	p = &t.vm->port;
+	CU_ASSERT(!p->ops->wait(p, 0, true));
+	peer_u64(VHOST_USER_SET_VRING_KICK, 1 | VHOST_USER_VRING_NOFD);
+	CU_ASSERT(p->ops->wait(p, 0, true));
+	memory = mmap(NULL, PEER_MEM, PROT_READ | PROT_WRITE, MAP_SHARED, t.memory, 0);
+	CU_ASSERT_FATAL(memory != MAP_FAILED);
+	((struct vring_avail *)(memory + PEER_RING + PEER_AVAIL))->idx = 2 * PEER_SIZE;
+	work();
+	CU_ASSERT(is_broken(NULL));
+	CU_ASSERT(!p->ops->wait(p, 0, true));
+	munmap(memory, PEER_MEM);
+	peer_end();
+}
+
 static const struct check tests[] = {
 	{"memory cut short", test_memory_cut},
 	{"buffers cut off", test_buffers_cut},
 	{"cut before start", test_cut_before_start},
+	{"no kick, and broken", test_no_kick_and_broken},
+	{"call eventfd blocks", test_call_blocks},
+	{"call eventfd blocks, ring is stopped", test_call_blocks_and_stop},
 	{"other bus errors kill", test_other_bus_errors},
 	{NULL, NULL},
 };

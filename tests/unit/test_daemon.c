@@ -352,6 +352,27 @@ static void test_number_used_again(void)
 	lab_close(&l);
 }
 
+/* A storm of other reports leaves no room for that of a broken queue: it is told all the same. */
+static void test_lost_report(void)
+{
+	struct event_ring *events;
+	struct fake_vm *a;
+	struct lab l;
+
+	CU_ASSERT_EQUAL_FATAL(lab_open(&l), 0);
+	a = connect_vm(&l, "a");
+	/* full, as the worker sees it: control, which is us, has not read what is in there */
+	events = &l.d->worker[0]->events;
+	__atomic_store_n(&events->tail,
+			 __atomic_load_n(&events->head, __ATOMIC_ACQUIRE) - EVENTS_MAX,
+			 __ATOMIC_RELEASE);
+	fake_vm_set_desc(a, 1, 3, 0xfffffffffff0ull, 64, 0, 0);
+	fake_vm_offer(a, 1, 3);
+	CU_ASSERT(fake_vm_broken(a, 1, FAKE_VM_TIMEOUT));
+	fake_vm_close(a);
+	lab_close(&l);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check tests[] = {
@@ -363,6 +384,7 @@ int main(int argc, char **argv)
 		{"full_table", test_full_table},
 		{"churn", test_churn},
 		{"learn", test_learn},
+		{"lost_report", test_lost_report},
 		{"number_used_again", test_number_used_again},
 		{},
 	};

@@ -171,6 +171,8 @@ static int open_all(struct daemon *d)
 	}
 	err = run_dir_open(&d->run_dir, d->opt->name, d->opt->run_dir);
 	if (!err)
+		daemon_tidy_uplink(d);
+	if (!err)
 		err = open_tables(d);
 	if (!err)
 		err = workers_start(d);

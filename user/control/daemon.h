@@ -14,6 +14,7 @@
 #include "vm/vm.h"
 
 struct ctl;
+struct watchdog;
 struct learn;
 
 /* A VM's state when it last changed, so that the next change shows what is new. */
@@ -32,6 +33,7 @@ struct daemon {
 	struct learn *learn; /* learn.c's */
 	unsigned n_workers;
 	struct worker **worker;
+	struct watchdog *watchdog;
 	struct nic *nic;   /* NULL without uplink */
 	struct host *host; /* NULL unless the host shares the NIC */
 	struct link *link; /* watches the NIC */
@@ -66,6 +68,8 @@ void daemon_close(struct daemon *d);
 
 /* uplink.c: the NIC and the host behind it. */
 
+/** daemon_tidy_uplink() - undo what a killed run of this name did to a NIC that we do not take. */
+void daemon_tidy_uplink(struct daemon *d);
 /** daemon_open_uplink() - NIC and host, not yet published; logs what failed. 0 or -errno. */
 int daemon_open_uplink(struct daemon *d);
 /** daemon_attach_uplink() - let frames in; the ports are published. Logs. 0 or -errno. */

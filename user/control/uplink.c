@@ -14,6 +14,8 @@
 #include "control/daemon.h"
 #include "control/log.h"
 #include "control/workers.h"
+#include "host/host_tc.h"
+#include "nic/nic_set.h"
 
 /* Makes the static entry for the NIC's address, in place of the one for its former address. */
 static int follow_address(struct daemon *d, const uint8_t mac[6])
@@ -86,6 +88,18 @@ static int open_host(struct daemon *d, const struct nic_state *nic)
 	return host_open(&d->host, &setup);
 }
 
+void daemon_tidy_uplink(struct daemon *d)
+{
+	char state_file[256], ifname[IF_NAMESIZE];
+	int ifindex;
+
+	if (run_dir_file(d->run_dir, state_file, sizeof(state_file), "uplink", ".state"))
+		return;
+	ifindex = nic_set_restore(state_file, d->opt->uplink.ifname, ifname);
+	if (ifindex)
+		host_tc_tidy(ifindex, ifname);
+}
+
 int daemon_open_uplink(struct daemon *d)
 {
 	struct nic_setup setup = {
@@ -118,6 +132,8 @@ int daemon_open_uplink(struct daemon *d)
 		if (err)
 			return err;
 		workers_assign(d, host_port(d->host));
+	} else {
+		host_tc_tidy(state.ifindex, state.ifname);
 	}
 	err = follow_address(d, state.mac);
 	if (!err)

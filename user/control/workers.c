@@ -6,6 +6,7 @@
 
 #include "control/daemon.h"
 #include "control/log.h"
+#include "control/watchdog.h"
 #include "control/workers.h"
 #include "switch/rcu.h"
 
@@ -45,6 +46,11 @@ int workers_start(struct daemon *d)
 		return -ENOMEM;
 	while (!err && d->n_workers < n)
 		err = start_one(d, d->n_workers);
+	if (err)
+		return err;
+	err = watchdog_start(&d->watchdog, d->worker, d->n_workers);
+	if (err)
+		log_error("cannot start the watchdog: %s", strerror(-err));
 	return err;
 }
 
@@ -54,6 +60,8 @@ void workers_stop(struct daemon *d)
 
 	for (i = 0; i < d->n_workers; i++)
 		worker_stop(d->worker[i]);
+	watchdog_stop(d->watchdog); /* a worker may have needed it to end */
+	d->watchdog = NULL;
 	for (i = 0; i < d->n_workers; i++) {
 		free(d->worker[i]->sources);
 		worker_free(d->worker[i]);

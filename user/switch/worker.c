@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -144,11 +145,13 @@ static void work_sleep(struct worker *w)
 
 	if (!wait_all(w, true)) {
 		__atomic_store_n(&w->sleeps, w->sleeps + 1, __ATOMIC_RELAXED);
+		__atomic_store_n(&w->asleep, true, __ATOMIC_RELAXED);
 		rcu_away();
 		epoll_wait(w->epoll_fd, e, EVENTS_PER_SLEEP, -1);
 		got = read(w->wake_fd, &count, sizeof(count)); /* non-blocking */
 		(void)got;
 		rcu_back();
+		__atomic_store_n(&w->asleep, false, __ATOMIC_RELAXED);
 	}
 	wait_all(w, false);
 }
@@ -159,6 +162,7 @@ static void *work(void *arg)
 	uint64_t idle_since = 0;
 
 	urcu_qsbr_register_thread();
+	__atomic_store_n(&w->tid, (int)syscall(SYS_gettid), __ATOMIC_RELAXED);
 	while (!__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE)) {
 		bool busy;
 
@@ -190,6 +194,7 @@ static void *work(void *arg)
 		work_sleep(w);
 		idle_since = 0;
 	}
+	__atomic_store_n(&w->tid, 0, __ATOMIC_RELAXED);
 	urcu_qsbr_unregister_thread();
 	return NULL;
 }

@@ -82,6 +82,8 @@ struct worker {
 
 	/* written by the worker, read by anyone */
 	uint64_t rounds, busy_rounds, sleeps;
+	bool asleep; /* in epoll, or about to be */
+	int tid;     /* its thread ID; 0: not begun yet, or ended */
 };
 
 /* Hot side: workers only. */

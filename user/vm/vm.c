@@ -349,6 +349,21 @@ void vm_on_change(struct vm *vm, void (*changed)(void *arg, struct vm *vm), void
 	vm->control->changed_arg = arg;
 }
 
+/* Whoever does this once would do it again: each time it costs all VMs half a second. */
+static void close_port(struct vm_control *c)
+{
+	c->closed = true;
+	loop_unwatch(c->retry_watch);
+	loop_unwatch(c->listen_watch);
+	c->retry_watch = c->listen_watch = NULL;
+	close_pending(c);
+	disconnect(c);
+	log_warn("vm %s: closed: the front-end's eventfd made vxsd wait, which only a hostile one "
+		 "does; `vxsctl port del` and `port add` open it again",
+		 c->vm->port.name);
+	tell_change(c);
+}
+
 void vm_broken(struct vm *vm)
 {
 	struct vm_control *c = vm->control;
@@ -362,6 +377,8 @@ void vm_broken(struct vm *vm)
 		return;
 	}
 	vm_rings_tell_broken(c);
+	if (c->offended && !c->closed)
+		close_port(c);
 }
 
 /* The first thing that keeps frames from passing, seen from the front-end's side to the guest's. */
@@ -370,6 +387,8 @@ static const char *why_not(struct vm_control *c)
 	bool started[2] = {false, false}, enabled[2] = {false, false};
 	unsigned i, idle[2] = {0, 0};
 
+	if (c->closed)
+		return "closed: its front-end made vxsd wait; delete the port and add it again";
 	if (c->conn.fd < 0) {
 		snprintf(c->why_not, sizeof(c->why_not), "no front-end is connected to %s",
 			 c->socket);

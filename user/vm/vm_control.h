@@ -54,6 +54,9 @@ struct vm_control {
 	void *changed_arg;
 	bool was_connected, was_running;
 
+	bool offended; /* a worker had to be freed from a write() to its eventfd */
+	bool closed;   /* so the port takes no front-end any more */
+
 	unsigned log_room;     /* lines that may still be logged now; see vm_log() */
 	unsigned log_left_out; /* lines that were not, since the last that was */
 	uint64_t log_at;       /* ms */

@@ -30,7 +30,7 @@ bool vm_wait(struct port *p, unsigned queue, bool on)
 {
 	struct vq *q = rcu_get(vm_of(p)->in[queue]);
 
-	if (!q)
+	if (!q || q->broken)
 		return false;
 	/* Nobody can end our sleep on behalf of a queue that has no kick fd. */
 	return vq_split_wait(q, on) || (on && __atomic_load_n(&q->no_kick, __ATOMIC_RELAXED));

@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "control/watchdog.h"
 #include "switch/rcu.h"
 #include "switch/worker.h"
 #include "vm/vm_control.h"
@@ -96,6 +97,7 @@ void vm_rings_pause(struct vm_control *c, unsigned first, unsigned n)
 			continue;
 		r->base = r->q->avail_at;
 		r->broken = r->q->broken;
+		c->offended |= r->broken == VQ_BAD_CALL; /* stop_paused() may forget it */
 		r->calls += r->q->calls;
 		vq_free(r->q);
 		r->q = NULL;
@@ -249,8 +251,11 @@ static void signal_eventfd(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLOUT};
 
-	if (fd >= 0 && poll(&p, 1, 0) == 1 && p.revents & POLLOUT)
-		eventfd_write(fd, 1);
+	if (fd < 0 || poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT))
+		return;
+	watchdog_enter(); /* the peer may have filled it since */
+	eventfd_write(fd, 1);
+	watchdog_leave();
 }
 
 /** vm_ring_set_call() - SET_VRING_CALL; the old fd is closed when no worker can be writing it. */
@@ -323,6 +328,7 @@ void vm_rings_tell_broken(struct vm_control *c)
 		if (!why)
 			continue;
 		r->broken_told = true;
+		c->offended |= why == VQ_BAD_CALL;
 		vm_log(c, LOG_WARN,
 		       "queue %u broke: %s; it rests until the guest's driver resets it", i,
 		       vq_broken_text(why));

@@ -3,6 +3,7 @@
 #ifndef VQ_SPLIT_H
 #define VQ_SPLIT_H
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -29,15 +30,6 @@ static inline unsigned ring_broken(struct vq *q, enum vq_broken why)
 	return why;
 }
 
-/* A walk over one descriptor chain, in the ring's table or in an indirect one. */
-struct chain {
-	const uint8_t *table;   /* may be unaligned when indirect */
-	uint32_t size;          /* descriptors in it */
-	uint32_t left;          /* descriptors that the chain may still have */
-	bool in_table;          /* an indirect one; the ring may serve as one as well */
-	struct vring_desc desc; /* the current one: our copy */
-};
-
 /*
  * Stands behind each copy out of guest memory: whatever is checked and used from here on is the
  * copy. Without it the compiler might read the original once more.
@@ -46,6 +38,49 @@ static inline void copied(void)
 {
 	__asm__ volatile("" ::: "memory");
 }
+
+/*
+ * A look ahead. Guests lay their buffers out a page or two apart, which puts them all into a few
+ * sets of the first-level cache, so they are found in the second at best. Workers look some chains
+ * ahead of the one that they copy: descriptor copied and checked, address translated, first lines
+ * of the buffer on their way. The more the worse for those few sets: LOOK_AHEAD was measured.
+ */
+#define LOOK_AHEAD 8
+
+struct look {
+	uint8_t *at; /* NULL unless the chain is one descriptor in one piece of memory */
+	uint32_t len;
+	uint16_t head;
+};
+
+static inline void look_at(struct vq *q, struct look *l, uint16_t avail_at, uint16_t flags)
+{
+	struct vring_desc d;
+	uint32_t n;
+
+	l->at = NULL;
+	l->head = __atomic_load_n(&q->avail->ring[avail_at & (q->size - 1)], __ATOMIC_RELAXED);
+	if (l->head >= q->size)
+		return;
+	memcpy(&d, &q->desc[l->head], sizeof(d));
+	copied();
+	if (d.flags != flags)
+		return;
+	n = d.len;
+	l->at = vu_mem_gpa(q->mem, d.addr, &n);
+	l->len = n;
+	if (n != d.len)
+		l->at = NULL;
+}
+
+/* A walk over one descriptor chain, in the ring's table or in an indirect one. */
+struct chain {
+	const uint8_t *table;   /* may be unaligned when indirect */
+	uint32_t size;          /* descriptors in it */
+	uint32_t left;          /* descriptors that the chain may still have */
+	bool in_table;          /* an indirect one; the ring may serve as one as well */
+	struct vring_desc desc; /* the current one: our copy */
+};
 
 static inline void load_desc(struct chain *c, uint32_t at)
 {
@@ -128,7 +163,8 @@ static inline void notify(struct vq *q)
 	if (!need || fd < 0)
 		return;
 	n = write(fd, &one, sizeof(one)); /* EAGAIN: it is readable already */
-	(void)n;
+	if (n < 0 && errno == EINTR)      /* it waited, until control/watchdog.c came */
+		ring_broken(q, VQ_BAD_CALL);
 	__atomic_store_n(&q->calls, q->calls + 1, __ATOMIC_RELAXED);
 }
 

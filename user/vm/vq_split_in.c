@@ -141,22 +141,13 @@ static unsigned take_slow(struct vq *q, struct batch *b, uint32_t head, unsigned
 }
 
 /* The common case: header and frame in one piece of one descriptor. False: it is not that case. */
-static inline bool take_fast(struct vq *q, struct batch *b, uint32_t head)
+static inline bool take_fast(struct vq *q, struct batch *b, const struct look *l)
 {
 	struct frame *f = &b->frame[b->n];
-	struct vring_desc d;
-	const uint8_t *at;
-	uint32_t n;
+	const uint8_t *at = l->at;
+	uint32_t n = l->len;
 
-	if (head >= q->size || b->n_pieces == BATCH_PIECES)
-		return false;
-	memcpy(&d, &q->desc[head], sizeof(d));
-	copied();
-	if (d.flags || d.len <= q->hdr_len + FRAME_HEAD || d.len > FRAME_MAX)
-		return false;
-	n = d.len;
-	at = vu_mem_gpa(q->mem, d.addr, &n);
-	if (!at || n < d.len)
+	if (!at || n <= q->hdr_len + FRAME_HEAD || n > FRAME_MAX || b->n_pieces == BATCH_PIECES)
 		return false;
 	take_offload(f, at);
 	at += q->hdr_len;
@@ -171,17 +162,17 @@ static inline bool take_fast(struct vq *q, struct batch *b, uint32_t head)
 	return true;
 }
 
-static inline unsigned take(struct vq *q, struct batch *b, uint32_t head, unsigned *steps)
+static inline unsigned take(struct vq *q, struct batch *b, const struct look *l, unsigned *steps)
 {
 	struct frame *f = &b->frame[b->n];
 	unsigned verdict = TAKE_FRAME;
 
-	if (take_fast(q, b, head))
+	if (take_fast(q, b, l))
 		++*steps;
 	else
-		verdict = take_slow(q, b, head, steps);
+		verdict = take_slow(q, b, l->head, steps);
 	f->out = FRAME_PORT_NONE;
-	f->cookie = head;
+	f->cookie = l->head;
 	return verdict;
 }
 
@@ -231,6 +222,19 @@ static inline bool keep(struct vq *q, struct batch *b, unsigned verdict, bool en
 	return verdict == TAKE_SHORT || verdict == TAKE_LONG;
 }
 
+/* The next chains, @max at most; both lines of a small frame and its header are on their way. */
+static inline unsigned look_ahead(struct vq *q, struct look *look, unsigned max)
+{
+	unsigned i, n = max < LOOK_AHEAD ? max : LOOK_AHEAD;
+
+	for (i = 0; i < n; i++) {
+		look_at(q, &look[i], q->avail_at + i, 0);
+		__builtin_prefetch(look[i].at);
+		__builtin_prefetch(look[i].at + 64);
+	}
+	return n;
+}
+
 /**
  * vq_split_in() - lend the frames of a guest's transmit queue
  * @q: the queue
@@ -245,8 +249,9 @@ unsigned vq_split_in(struct vq *q, struct vxs_port_stats *stats, struct batch *b
 {
 	bool enabled = __atomic_load_n(&q->enabled, __ATOMIC_RELAXED);
 	struct in_count count = {0};
-	unsigned i, n, steps = 0;
-	uint16_t mask = q->size - 1;
+	unsigned i, m, n, taken, steps = 0;
+	struct look look[LOOK_AHEAD];
+	bool more = true;
 
 	b->n = 0;
 	b->n_pieces = 0;
@@ -261,18 +266,19 @@ unsigned vq_split_in(struct vq *q, struct vxs_port_stats *stats, struct batch *b
 	}
 	if (n > BATCH_FRAMES)
 		n = BATCH_FRAMES;
-	for (i = 0; i < n; i++) {
-		uint16_t head = __atomic_load_n(&q->avail->ring[(q->avail_at + i) & mask],
-						__ATOMIC_RELAXED);
-
-		q->lent_head[i] = head;
-		__builtin_prefetch(&q->desc[head & mask]);
+	for (i = 0; i < n && more; i += taken) {
+		m = look_ahead(q, look, n - i);
+		for (taken = 0; taken < m && more; taken += more) {
+			if (steps >= STEPS_MAX)
+				more = false;
+			else
+				more = keep(q, b, take(q, b, &look[taken], &steps), enabled,
+					    &count);
+			q->lent_head[i + taken] = look[taken].head;
+		}
+		q->avail_at += taken;
 	}
-	for (i = 0; i < n && steps < STEPS_MAX; i++)
-		if (!keep(q, b, take(q, b, q->lent_head[i], &steps), enabled, &count))
-			break;
 	q->lent = i;
-	q->avail_at += i;
 	count_in(stats, b, &count);
 	return i;
 }

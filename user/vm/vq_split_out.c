@@ -110,29 +110,21 @@ static unsigned put_slow(struct vq *q, const struct batch *b, const struct frame
 
 /* The common case: one buffer in one descriptor holds all of it. False: it is not that case. */
 static inline bool put_fast(struct vq *q, const struct batch *b, const struct frame *f,
-			    uint16_t head)
+			    const struct look *l)
 {
 	static const uint8_t hdr[VQ_HDR_MAX] = {[VQ_HDR_NUM_BUFFERS] = 1};
 	struct vring_used_elem *e = &q->used->ring[q->used_at & (q->size - 1)];
-	uint32_t need = q->hdr_len + f->len, n = need;
-	struct vring_desc d;
-	uint8_t *to;
+	uint32_t need = q->hdr_len + f->len;
+	uint8_t *to = l->at;
 
-	if (head >= q->size)
-		return false;
-	memcpy(&d, &q->desc[head], sizeof(d));
-	copied();
-	if (d.flags != VRING_DESC_F_WRITE || d.len < need)
-		return false;
-	to = vu_mem_gpa(q->mem, d.addr, &n);
-	if (!to || n < need)
+	if (!to || l->len < need)
 		return false;
 	if (q->hdr_len == VQ_HDR_MAX)
 		memcpy(to, hdr, VQ_HDR_MAX);
 	else
 		memcpy(to, hdr, VQ_HDR_LEGACY);
 	frame_copy(to + q->hdr_len, b, f);
-	e->id = head;
+	e->id = l->head;
 	e->len = need;
 	return true;
 }
@@ -152,23 +144,24 @@ static void count_out(struct vxs_port_stats *stats, const struct out_count *c)
 	stat_drop(stats, queue_broken, c->queue_broken);
 }
 
-/* Writes one frame; false: the ring is of no more use to this batch. */
-static inline bool put(struct vq *q, const struct batch *b, const struct frame *f,
-		       uint16_t avail_idx, struct out_count *c)
+static void count_frame(struct vq *q, const struct frame *f, unsigned taken, struct out_count *c)
 {
-	unsigned n_avail = (uint16_t)(avail_idx - q->avail_at), taken = 1, err = VQ_OK;
-	uint16_t head =
-		__atomic_load_n(&q->avail->ring[q->avail_at & (q->size - 1)], __ATOMIC_RELAXED);
+	q->avail_at += taken;
+	q->used_at += taken;
+	c->frames++;
+	c->bytes += f->len;
+}
 
-	if (!n_avail)
-		err = PUT_FULL;
-	else if (!put_fast(q, b, f, head))
+/* Writes one frame the general way; false: the ring is of no more use to this batch. */
+static bool put(struct vq *q, const struct batch *b, const struct frame *f, unsigned n_avail,
+		struct out_count *c)
+{
+	unsigned taken, err = n_avail ? VQ_OK : PUT_FULL;
+
+	if (!err)
 		err = put_slow(q, b, f, n_avail, &taken, &c->steps);
 	if (err == VQ_OK) {
-		q->avail_at += taken;
-		q->used_at += taken;
-		c->frames++;
-		c->bytes += f->len;
+		count_frame(q, f, taken, c);
 	} else if (err == PUT_FULL) {
 		c->queue_full++;
 	} else if (err == PUT_SHORT) {
@@ -178,6 +171,46 @@ static inline bool put(struct vq *q, const struct batch *b, const struct frame *
 		return false;
 	}
 	return true;
+}
+
+/* The next buffers, @max at most, on their way to be written to. */
+static inline unsigned look_ahead(struct vq *q, struct look *look, unsigned max)
+{
+	unsigned i, n = max < LOOK_AHEAD ? max : LOOK_AHEAD;
+
+	for (i = 0; i < n; i++) {
+		look_at(q, &look[i], q->avail_at + i, VRING_DESC_F_WRITE);
+		__builtin_prefetch(look[i].at, 1);
+		__builtin_prefetch(look[i].at + 64, 1);
+	}
+	return n;
+}
+
+/* Returns how many frames were dealt with before the ring broke. */
+static unsigned put_all(struct vq *q, const struct batch *b, const uint16_t *which, unsigned n,
+			uint16_t avail_idx, struct out_count *c)
+{
+	unsigned i = 0, k, m, n_avail;
+	struct look look[LOOK_AHEAD];
+
+	while (i < n) {
+		n_avail = (uint16_t)(avail_idx - q->avail_at);
+		m = look_ahead(q, look, n - i < n_avail ? n - i : n_avail);
+		for (k = 0; k < m; k++, i++) {
+			const struct frame *f = &b->frame[which[i]];
+
+			if (!put_fast(q, b, f, &look[k]))
+				break;
+			count_frame(q, f, 1, c);
+		}
+		if (k == m && m)
+			continue;
+		/* After this one the look ahead is of no use: it may take any number of chains. */
+		if (!put(q, b, &b->frame[which[i]], n_avail - k, c))
+			break;
+		i++;
+	}
+	return i;
 }
 
 /**
@@ -206,8 +239,7 @@ unsigned vq_split_out(struct vq *q, struct vxs_port_stats *stats, const struct b
 	if (!q->broken && (uint16_t)(avail_idx - q->avail_at) > q->size)
 		ring_broken(q, VQ_BAD_AVAIL);
 	if (!q->broken)
-		while (i < n && put(q, b, &b->frame[which[i]], avail_idx, &count))
-			i++;
+		i = put_all(q, b, which, n, avail_idx, &count);
 	count.queue_broken = n - i;
 	if (q->used_at != used_was)
 		publish_used(q);
