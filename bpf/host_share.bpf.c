@@ -79,6 +79,13 @@ static __always_inline bool is_group(const __u8 *mac)
 	return mac[0] & 1;
 }
 
+/* 01:80:c2:00:00:0x (LLDP, STP): for the neighbour alone, the switch would count it as dropped. */
+static __always_inline bool is_link_local(const __u8 *mac)
+{
+	return mac[0] == 0x01 && mac[1] == 0x80 && mac[2] == 0xc2 && !mac[3] && !mac[4] &&
+	       mac[5] < 0x10;
+}
+
 /* The VLAN ID of the outermost tag, which lies beside the frame or in it; 0 without one. */
 static __always_inline __u16 read_vlan(struct __sk_buff *skb, const struct ethhdr *eth)
 {
@@ -132,7 +139,8 @@ int vxs_nic_egress(struct __sk_buff *skb)
 		bpf_map_update_elem(&host_macs, &key, &one, BPF_ANY);
 
 	if (is_group(eth.h_dest)) {
-		bpf_clone_redirect(skb, tap_ifindex, 0);
+		if (!is_link_local(eth.h_dest))
+			bpf_clone_redirect(skb, tap_ifindex, 0);
 		return TC_ACT_UNSPEC;
 	}
 	key = key_of(eth.h_dest, vlan);
@@ -159,7 +167,8 @@ int vxs_nic_ingress(struct __sk_buff *skb)
 	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)))
 		return TC_ACT_UNSPEC;
 	if (is_group(eth.h_dest)) {
-		bpf_clone_redirect(skb, tap_ifindex, 0);
+		if (!is_link_local(eth.h_dest))
+			bpf_clone_redirect(skb, tap_ifindex, 0);
 		return TC_ACT_UNSPEC;
 	}
 	/* The XDP program lets a VM's frames pass where there is no socket for them. */

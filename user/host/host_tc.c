@@ -251,6 +251,39 @@ err:
 	return err;
 }
 
+/* The NIC's clsact qdisc goes, unless somebody has a filter there. */
+static void remove_qdisc(const struct filter *egress, const struct filter *ingress)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = egress->ifindex,
+		    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+
+	if (!has_filters(egress) && !has_filters(ingress))
+		bpf_tc_hook_destroy(&hook);
+}
+
+void host_tc_tidy(int nic_ifindex, const char *nic_name)
+{
+	static const char *const program[] = {"vxs_nic_egress", "vxs_nic_ingress"};
+	struct filter f[] = {{nic_ifindex, BPF_TC_EGRESS, false},
+			     {nic_ifindex, BPF_TC_INGRESS, false}};
+	bool ours = false;
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HANDLE, .priority = PRIORITY);
+		struct bpf_tc_hook hook = hook_of(&f[i]);
+
+		if (find_stale(&f[i], program[i]) != 1)
+			continue;
+		log_info("host: removing the filter of a former run from %s %s", nic_name,
+			 place(&f[i]));
+		bpf_tc_detach(&hook, &opts);
+		ours = true;
+	}
+	if (ours)
+		remove_qdisc(&f[0], &f[1]);
+}
+
 void host_tc_close(struct host_tc *tc)
 {
 	unsigned i;
@@ -264,13 +297,8 @@ void host_tc_close(struct host_tc *tc)
 		if (tc->filter[i].attached)
 			bpf_tc_detach(&hook, &opts); /* fails if the device is gone: fine */
 	}
-	if (tc->own_qdisc && !has_filters(&tc->filter[NIC_EGRESS]) &&
-	    !has_filters(&tc->filter[NIC_INGRESS])) {
-		LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = tc->filter[NIC_EGRESS].ifindex,
-			    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
-
-		bpf_tc_hook_destroy(&hook);
-	}
+	if (tc->own_qdisc)
+		remove_qdisc(&tc->filter[NIC_EGRESS], &tc->filter[NIC_INGRESS]);
 	host_share_bpf__destroy(tc->skel);
 	free(tc);
 }

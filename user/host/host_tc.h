@@ -22,6 +22,13 @@ struct host_tc_setup {
  */
 int host_tc_open(struct host_tc **out, const struct host_tc_setup *setup);
 
+/**
+ * host_tc_tidy() - take away what a killed daemon left on a NIC that nobody shares now
+ *
+ * Filters of others stay, and with them the qdisc. Control thread.
+ */
+void host_tc_tidy(int nic_ifindex, const char *nic_name);
+
 /** host_tc_close() - take them away, and the qdisc too if it is ours and empty. NULL is fine. */
 void host_tc_close(struct host_tc *tc);
 

@@ -90,10 +90,11 @@ static int inspect(struct nic *nic, const struct nic_setup *setup)
 	nic->queues = err;
 	nic->nic_queues = nic_info_queues(ifname);
 	if (nic->queues < nic->nic_queues)
-		log_warn(
-			"uplink %s: %u of %u queues served, frames on the others take the slow way "
-			"through the host; `ethtool -L` sets the NIC's number",
-			ifname, nic->queues, nic->nic_queues);
+		log_warn("uplink %s: %u of %u queues served, frames on the others %s; `ethtool -L` "
+			 "sets the NIC's number",
+			 ifname, nic->queues, nic->nic_queues,
+			 setup->host_share ? "take the slow way through the host"
+					   : "do not reach VMs");
 	nic->frame_size = info.mtu <= mtu_max(UMEM_FRAME_SMALL) ? UMEM_FRAME_SMALL
 								: UMEM_FRAME_LARGE;
 	if (info.mtu > mtu_max(nic->frame_size)) {

@@ -16,6 +16,8 @@
 #include <linux/if_packet.h>
 #include <linux/sockios.h>
 
+#include <bpf/libbpf.h>
+
 #include "control/log.h"
 
 /*
@@ -193,16 +195,13 @@ static int switch_off(struct nic_set *set)
 	if (set->state_file && state_read(set->state_file, old, &before)) {
 		if (!strcmp(old, set->ifname)) {
 			set->before = before;
-		} else {
-			put_back(old, before);
-			unlink(set->state_file);
 		}
 	}
 	if (flags_get(set->ifname, &now))
-		return 0; /* a driver without such features needs nothing */
+		now = 0; /* a driver without such features needs nothing */
 	for (i = 0; i < FEATURES; i++)
 		set->before |= now & features[i].flag;
-	if (set->before && set->state_file) {
+	if (set->state_file) { /* even without one: the next start then knows which NIC it was */
 		err = state_write(set->state_file, set->ifname, set->before);
 		if (err)
 			log_warn("uplink %s: cannot keep its settings in %s (%s): "
@@ -273,6 +272,21 @@ err:
 	log_error("uplink %s: cannot change its settings (%s)%s", ifname, strerror(-err),
 		  err == -EPERM ? "; run vxsd as root or with CAP_NET_ADMIN and CAP_NET_RAW" : "");
 	return err;
+}
+
+int nic_set_restore(const char *state_file, const char *except, char ifname[IF_NAMESIZE])
+{
+	uint32_t before, id = 0;
+	int ifindex;
+
+	if (!state_read(state_file, ifname, &before) || !strcmp(ifname, except))
+		return 0;
+	unlink(state_file);
+	ifindex = if_nametoindex(ifname);
+	if (!ifindex || bpf_xdp_query_id(ifindex, 0, &id) || id)
+		return 0;
+	put_back(ifname, before);
+	return ifindex;
 }
 
 void nic_set_close(struct nic_set *set)

@@ -49,6 +49,18 @@ void nic_set_init(struct nic_set *set);
  */
 int nic_set_open(struct nic_set *set, const char *ifname, int ifindex, const char *state_file);
 
+/**
+ * nic_set_restore() - put back what a killed run had changed, for a start without that NIC
+ * @state_file: its state file; gone afterwards
+ * @except:     interface that this start is for: nic_set_open() sees to that one
+ * @ifname:     which interface it was
+ *
+ * Not if an XDP program is on the interface: then it is somebody else's now.
+ *
+ * Return: its index, or 0 if there is nothing to do, also for the caller.
+ */
+int nic_set_restore(const char *state_file, const char *except, char ifname[IF_NAMESIZE]);
+
 /** nic_set_close() - put everything back. */
 void nic_set_close(struct nic_set *set);
 
