@@ -43,6 +43,9 @@ WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer
 OPT  = -O2
 ifeq ($(DEBUG),1)
 OPT  = -O0
+ifeq ($(BUILD),build)
+BUILD := build/debug
+endif
 endif
 ifneq ($(SAN),)
 SANFLAGS = -fsanitize=$(SAN) -fno-omit-frame-pointer
@@ -104,14 +107,14 @@ $(BUILD)/libvxs.a: $(LIB_OBJ)
 	$(Q)$(AR) rcs $@ $^
 
 # C objects need the skeletons to be there before the first compilation; dependency files do the rest.
-$(BUILD)/obj/%.o: %.c | $(SKELS)
+$(BUILD)/obj/%.o: %.c Makefile | $(SKELS)
 	@mkdir -p $(@D)
 	$(say) "  CC    $@"
 	$(Q)$(CC) $(CPPFLAGS) $(VXS_CFLAGS) -MMD -MP -c -o $@ $<
 
 # The three BPF rules: .bpf.c -> .bpf.o -> .skel.h (-> program, by the rule above).
 vpath %.bpf.c bpf tests/bench tests/path
-$(BUILD)/bpf/%.bpf.o: %.bpf.c
+$(BUILD)/bpf/%.bpf.o: %.bpf.c Makefile
 	@mkdir -p $(@D)
 	$(say) "  BPF   $@"
 	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -MT $@ -MF $(@:.o=.d) -c -o $@ $<

@@ -116,9 +116,22 @@ static __always_inline bool tap_exists(struct __sk_buff *skb)
 	return bpf_check_mtu(skb, tap_ifindex, &mtu, 0, 0) >= 0;
 }
 
-static __always_inline bool is_for_vm(struct __sk_buff *skb, const struct vxs_fdb_key *key)
+/* Where an address is. A static one is where it is on every VLAN. */
+static __always_inline struct vxs_fdb_value *find(const struct vxs_fdb_key *key)
 {
 	struct vxs_fdb_value *to = bpf_map_lookup_elem(&fdb, key);
+	struct vxs_fdb_key untagged = *key;
+
+	if (to || !key->vlan)
+		return to;
+	untagged.vlan = 0;
+	to = bpf_map_lookup_elem(&fdb, &untagged);
+	return to && to->flags & VXS_FDB_STATIC ? to : NULL;
+}
+
+static __always_inline bool is_for_vm(struct __sk_buff *skb, const struct vxs_fdb_key *key)
+{
+	struct vxs_fdb_value *to = find(key);
 
 	return to && to->port >= VXS_PORT_VM && to->port < VXS_PORTS_MAX && tap_exists(skb);
 }

@@ -65,6 +65,18 @@ static __always_inline int to_nobody(__u32 queue)
 	return host_share ? XDP_PASS : to_port(VXS_PORT_UPLINK, queue);
 }
 
+/* Where an address is. A static one is where it is on every VLAN. */
+static __always_inline struct vxs_fdb_value *find(struct vxs_fdb_key *key)
+{
+	struct vxs_fdb_value *to = bpf_map_lookup_elem(&fdb, key);
+
+	if (to || !key->vlan)
+		return to;
+	key->vlan = 0;
+	to = bpf_map_lookup_elem(&fdb, key);
+	return to && to->flags & VXS_FDB_STATIC ? to : NULL;
+}
+
 SEC("xdp")
 int nic_in(struct xdp_md *ctx)
 {
@@ -91,7 +103,7 @@ int nic_in(struct xdp_md *ctx)
 		key.vlan = bpf_ntohs(tag->tci) & VLAN_ID;
 	}
 	__builtin_memcpy(key.mac, eth->h_dest, ETH_ALEN);
-	to = bpf_map_lookup_elem(&fdb, &key);
+	to = find(&key);
 	if (!to)
 		return to_nobody(queue);
 	/* A port number out of range can only have been written by hand. */

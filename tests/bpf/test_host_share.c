@@ -43,10 +43,12 @@ static struct tap nic, tap;
 static __u8 nic_mac[6];
 static struct host_share_bpf *skel;
 
+static const __u8 fixed_vm[6] = {2, 0, 0, 0, 0, 0x77}; /* its entry is static */
+
 static void add_entry(const __u8 *mac, __u16 vlan, __u32 port)
 {
 	struct vxs_fdb_key key = {.vlan = vlan};
-	struct vxs_fdb_value value = {.port = port};
+	struct vxs_fdb_value value = {.port = port, .flags = mac == fixed_vm ? VXS_FDB_STATIC : 0};
 
 	memcpy(key.mac, mac, 6);
 	CU_ASSERT_EQUAL(bpf_map_update_elem(bpf_map__fd(skel->maps.fdb), &key, &value, 0), 0);
@@ -91,6 +93,7 @@ static bool open_all(void)
 	CU_ASSERT_EQUAL_FATAL(host_share_bpf__load(skel), 0);
 	add_entry(vm, 0, 2);
 	add_entry(tagged_vm, 5, 3);
+	add_entry(fixed_vm, 0, 3);
 	add_entry(host_entry, 0, VXS_PORT_HOST);
 	add_entry(wild_entry, 0, VXS_PORTS_MAX);
 	add_entry(nic_mac, 0, 2); /* what a VM may claim */
@@ -192,6 +195,7 @@ static void test_egress(void)
 		{"VM", vm, 0, 0, TC_ACT_REDIRECT, 0},
 		{"VM, priority tag", vm, ETH_P_8021Q, 0xe000, TC_ACT_REDIRECT, 0},
 		{"VM on another VLAN", vm, ETH_P_8021Q, 5, UNSPEC, 0},
+		{"static VM on a VLAN", fixed_vm, ETH_P_8021Q, 7, TC_ACT_REDIRECT, 0},
 		{"tagged VM, no tag", tagged_vm, 0, 0, UNSPEC, 0},
 		{"tagged VM", tagged_vm, ETH_P_8021Q, 0x6005, TC_ACT_REDIRECT, 0},
 		{"tagged VM, 802.1ad", tagged_vm, ETH_P_8021AD, 5, TC_ACT_REDIRECT, 0},

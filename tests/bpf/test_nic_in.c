@@ -34,9 +34,11 @@ static const uint8_t nic[6] = {2, 0, 0, 0, 0, 0xcc};
 static const uint8_t broadcast[6] = {255, 255, 255, 255, 255, 255};
 static const uint8_t multicast[6] = {0x33, 0x33, 0, 0, 0, 1};
 
+static const uint8_t fixed_vm[6] = {2, 0, 0, 0, 0, 0x77}; /* its entry is static */
+
 static void add(struct nic_in_bpf *s, const uint8_t mac[6], uint16_t vlan, uint32_t port)
 {
-	struct vxs_fdb_value value = {.port = port};
+	struct vxs_fdb_value value = {.port = port, .flags = mac == fixed_vm ? VXS_FDB_STATIC : 0};
 	struct vxs_fdb_key key = {.vlan = vlan};
 
 	memcpy(key.mac, mac, 6);
@@ -76,6 +78,7 @@ static struct nic_in_bpf *load(bool host_share)
 	s->bss->nic_mac = fdb_mac(nic);
 	add(s, vm, 0, VM_PORT);
 	add(s, vm_in_vlan, VM_VLAN, VM_PORT);
+	add(s, fixed_vm, 0, VM_PORT);
 	add(s, no_socket, 0, VM_PORT + 1);
 	add(s, host, 0, VXS_PORT_HOST);
 	add(s, uplink, 0, VXS_PORT_UPLINK);
@@ -197,6 +200,9 @@ static void test_vlan(void)
 	CU_ASSERT_EQUAL(run(s, vm_in_vlan, 0x8100, VM_VLAN + 1, 60), XDP_PASS);
 	CU_ASSERT_EQUAL(run(s, vm_in_vlan, 0, 0, 60), XDP_PASS);
 	CU_ASSERT_EQUAL(run(s, vm, 0x8100, VM_VLAN, 60), XDP_PASS);
+	/* a static address is there on every VLAN */
+	CU_ASSERT_EQUAL(run(s, fixed_vm, 0, 0, 60), XDP_REDIRECT);
+	CU_ASSERT_EQUAL(run(s, fixed_vm, 0x8100, VM_VLAN, 60), XDP_REDIRECT);
 	/* VLAN 0 is a priority and no VLAN */
 	CU_ASSERT_EQUAL(run(s, vm, 0x8100, 0xe000, 60), XDP_REDIRECT);
 	CU_ASSERT_EQUAL(run(s, vm, 0x88a8, 0, 60), XDP_REDIRECT);

@@ -351,6 +351,26 @@ static void test_vlan(void)
 	lab_free(l);
 }
 
+/* A static address is where it is on every VLAN, unless the VLAN has an entry of its own. */
+static void test_static_vlan(void)
+{
+	struct lab *l = lab_new();
+	uint8_t dst[6], src[6];
+
+	fdb_set(l->sw.fdb, key(3, 0), 3, true, 0);
+	fdb_set(l->sw.fdb, key(3, 100), 4, false, 0);
+	mac(dst, 3);
+	mac(src, 2);
+	batch_from(l, 2);
+	add(l, dst, src, 7);
+	add(l, dst, src, 100);
+	add(l, dst, src, -1);
+	switch_batch(l->w, l->b);
+	GOT(3, 0, 2);
+	GOT(4, 1);
+	lab_free(l);
+}
+
 /* The in side knows where the frame goes: no look-up. */
 static void test_known_destination(void)
 {
@@ -546,6 +566,7 @@ int main(int argc, char **argv)
 		{"port_gone", test_port_gone},
 		{"bad_addresses", test_bad_addresses},
 		{"vlan", test_vlan},
+		{"static_vlan", test_static_vlan},
 		{"known_destination", test_known_destination},
 		{"learn_reports", test_learn_reports},
 		{"learn_again", test_learn_again},

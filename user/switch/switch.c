@@ -119,9 +119,12 @@ static uint32_t look_up(struct worker *w, const struct frame *f, uint64_t mac)
 
 	if (f->out != FRAME_PORT_NONE)
 		return f->out;
-	if (!fdb_find(w->sw->fdb, fdb_key(mac, f->vlan), &value))
-		return OUT_FLOOD;
-	return FDB_SLOT_PORT(value);
+	if (fdb_find(w->sw->fdb, fdb_key(mac, f->vlan), &value))
+		return FDB_SLOT_PORT(value);
+	/* A static address is where it is on every VLAN. */
+	if (f->vlan && fdb_find(w->sw->fdb, fdb_key(mac, 0), &value) && value & FDB_SLOT_STATIC)
+		return FDB_SLOT_PORT(value);
+	return OUT_FLOOD;
 }
 
 /* First pass. */
