@@ -19,6 +19,7 @@
 #define EXIT_USAGE   2
 #define WORDS_MAX    4 /* of a command, its arguments included */
 #define ERR_MAX      700
+#define HELP_COLUMN  33 /* where the texts of --help begin */
 
 struct command;
 
@@ -107,7 +108,8 @@ static const struct option_row options[] = {
 	 "where its sockets are, if vxsd was told (default " VXS_RUN_DIR "/NAME)",
 	 .parse = parse_run_dir},
 	{"-j", NULL, "print JSON", .parse = parse_json},
-	{"--memory", "SIZE", "memory of the VM (default 1G)", "qemu", .parse = parse_memory},
+	{"--memory", "SIZE", "with qemu: memory of the VM (default 1G)", "qemu",
+	 .parse = parse_memory},
 	{"--help", NULL, "print this, or with a command what it does, and exit",
 	 .parse = parse_help},
 	{"--version", NULL, "print the version and exit", .parse = parse_version},
@@ -202,8 +204,8 @@ static void print_options(const char *command)
 			continue;
 		snprintf(left, sizeof(left), "%s%s%s", o->name, o->value ? " " : "",
 			 o->value ? o->value : "");
-		printf("  %-30s %s%s%s%s\n", left, o->help, !command && o->command ? " (" : "",
-		       !command && o->command ? o->command : "", !command && o->command ? ")" : "");
+		printf("  %-30s ", left);
+		words_wrap(o->help, HELP_COLUMN, stdout);
 	}
 }
 
@@ -213,8 +215,9 @@ static void print_help(const struct command *only)
 	char left[64];
 
 	if (only) {
-		printf("usage: vxsctl [OPTION]... %s%s%s\n\n%s\n", only->name,
-		       only->argument ? " " : "", only->argument ? only->argument : "", only->help);
+		printf("usage: vxsctl [OPTION]... %s%s%s\n\n", only->name,
+		       only->argument ? " " : "", only->argument ? only->argument : "");
+		words_wrap(only->help, 0, stdout);
 		if (only->words)
 			words_help(only->words, stdout);
 		print_options(only->name);
@@ -227,7 +230,8 @@ static void print_help(const struct command *only)
 	for (cmd = commands; cmd->name; cmd++) {
 		snprintf(left, sizeof(left), "%s%s%s", cmd->name, cmd->argument ? " " : "",
 			 cmd->argument ? cmd->argument : "");
-		printf("  %-30s %s\n", left, cmd->help);
+		printf("  %-30s ", left);
+		words_wrap(cmd->help, HELP_COLUMN, stdout);
 		if (cmd->words)
 			words_help(cmd->words, stdout);
 	}

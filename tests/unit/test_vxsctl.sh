@@ -67,7 +67,7 @@ keys_of() {
 }
 
 commands_of() {
-	sed -n '/^commands:/,$s/^  \([a-z ]*[a-z]\) .*/\1/p' | sed 's/  .*//'
+	sed -n '/^commands:/,$s/^  \([a-z][a-z ]*[a-z]\) .*/\1/p' | sed 's/  .*//'
 }
 
 # --- tables, help, man pages, completion ---
@@ -82,6 +82,24 @@ mapfile -t words < <("$build/vxsctl" --help | keys_of)
 agree vxsctl_keys vxsctl.8 "${words[@]}"
 mapfile -t words < <("$build/vxsctl" --help | commands_of)
 agree vxsctl_commands vxsctl.8 "${words[@]}"
+
+# Each drop counter is in the man page, its text behind its name.
+drops() { # "name text"
+	sed -n 's/^\tDROP(\([a-z_]*\), "\(.*\)").*/\1 \2/p' include/vxs_drop.h
+}
+text=$(plain vxsctl.8 | sed -n '/^DROP COUNTERS$/,$p' | tr '\n' ' ')
+missing=$(drops | while read -r line; do
+	[[ $text == *" $line"* ]] || echo "$line;"
+done)
+[ "$(drops | wc -l)" -eq "$(grep -c '^	DROP(' include/vxs_drop.h)" ] && [ "$(drops | wc -l)" -gt 0 ] &&
+	[ -z "$missing" ]
+report drop_counters $? "vxsctl.8 lacks: $missing"
+
+for p in vxsd vxsctl; do
+	long=$("$build/$p" --help | awk 'length > 80')
+	[ -z "$long" ]
+	report ${p}_help_width $? "over 80 columns: $long"
+done
 
 # The other way round: what the man pages describe exists.
 stray=$(for p in vxsd vxsctl; do
@@ -153,6 +171,13 @@ expect stats 0 'PORT +IN-FRAMES .*a +0 +0 +0 +0 +0' stats
 expect stats_json 0 '"queue_full": *0' -j stats a
 expect port_add 0 "^port \"c\" added: its socket is $dir/run/c.sock$" port add c,queues=2
 expect port_add_again 1 '^vxsctl: port "c": there is one of this name: ' port add c
+expect port_add_nowhere 1 "^vxsctl: port \"d\": can't listen on /nonexistent/d: No such file or \
+directory; make its directory first, or choose another path with socket=\$" \
+	port add d,socket=/nonexistent/d
+expect port_add_file 1 "^vxsctl: port \"d\": can't listen on $dir/log: File exists; it is no \
+socket: remove it, " port add "d,socket=$dir/log"
+expect port_add_taken 1 "^vxsctl: port \"d\": can't listen on $dir/run/a.sock: Address already \
+in use; stop the process that listens on it, " port add "d,socket=$dir/run/a.sock"
 expect port_add_key 1 '^vxsctl: d,colour=red: unknown key "colour"; keys are mac, socket, queues$' \
 	port add d,colour=red
 expect port_del 0 '^port "c" deleted$' port del c

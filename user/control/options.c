@@ -185,24 +185,22 @@ static const struct option_row options[] = {
 	{"vm", "NAME[,key=value...]", "a port for a VM; give one --vm for each. Keys:",
 	 .repeat = true, .words = &options_vm_words, .parse = parse_vm},
 	{"host", "share|off",
-	 "whether the host, which keeps its address on the uplink, also reaches the\n"
-	 "        VMs through it (default share; without --uplink there is nothing to share)",
+	 "whether the host, which keeps its address on the uplink, also reaches the VMs through it "
+	 "(default share; without --uplink there is nothing to share)",
 	 .parse = parse_host},
 	{"cpus", "LIST",
-	 "one worker thread on each of these CPUs, like 0-3,5 (default: one\n"
-	 "        worker, on any CPU)",
+	 "one worker thread on each of these CPUs, like 0-3,5 (default: one worker, on any CPU)",
 	 .parse = parse_cpus},
 	{"poll", "busy|adaptive|interrupt",
-	 "always poll; poll while there is work, then sleep; or sleep as soon as\n"
-	 "        there is none (default adaptive)",
+	 "always poll; poll while there is work, then sleep; or sleep as soon as there is none "
+	 "(default adaptive)",
 	 .parse = parse_poll},
 	{"run-dir", "DIR", "directory of the sockets (default " VXS_RUN_DIR "/NAME)",
 	 .parse = parse_run_dir},
 	{"log-level", "error|warn|info|debug", "what to log on stderr (default info)",
 	 .parse = parse_log_level},
 	{"ageing", "SECONDS",
-	 "forget an address from which nothing came for so long; 0: never\n"
-	 "        (default 300)",
+	 "forget an address from which nothing came for so long; 0: never (default 300)",
 	 .parse = parse_ageing},
 	{"help", NULL, "print this and exit", .parse = parse_help},
 	{"version", NULL, "print the version and exit", .parse = parse_version},
@@ -219,8 +217,9 @@ void options_help(FILE *to)
 		"the wire. It runs in the foreground until SIGTERM or SIGINT; vxsctl talks to "
 		"it.\n\n");
 	for (row = options; row->name; row++) {
-		fprintf(to, "  --%s%s%s\n        %s\n", row->name, row->value ? " " : "",
-			row->value ? row->value : "", row->help);
+		fprintf(to, "  --%s%s%s\n        ", row->name, row->value ? " " : "",
+			row->value ? row->value : "");
+		words_wrap(row->help, 8, to);
 		if (row->words)
 			words_help(row->words, to);
 	}

@@ -90,8 +90,8 @@ static int parse_vm_queues(void *to, const char *value, struct complaint *c)
 
 static const struct words_key vm_keys[] = {
 	{"mac", "MAC",
-	 "the VM's address, which then neither moves nor ages\n"
-	 "                                 (not given: learned from what the VM sends)",
+	 "the VM's address, which then neither moves nor ages (not given: learned from what the "
+	 "VM sends)",
 	 parse_vm_mac},
 	{"socket", "PATH", "where to listen for its front-end (default RUN-DIR/NAME.sock)",
 	 parse_vm_socket},
@@ -134,8 +134,7 @@ static int parse_uplink_queues(void *to, const char *value, struct complaint *c)
 
 static const struct words_key uplink_keys[] = {
 	{"mode", "auto|zc|copy|skb",
-	 "zero-copy, native copy or SKB mode (default: the first of\n"
-	 "                                 these that works)",
+	 "zero-copy, native copy or SKB mode (default: the first of these that works)",
 	 parse_uplink_mode},
 	{"queues", "N", "receive queues to serve, 1 to 64 (default: all that it has)",
 	 parse_uplink_queues},

@@ -245,6 +245,20 @@ static int join(struct daemon *d, struct vm *vm, const struct vm_options *opt)
 	return ret;
 }
 
+/* Says why join() failed. */
+static int refuse_join(const struct vm_options *opt, int error, char *err, size_t err_len)
+{
+	if (error == -ENOMEM)
+		return refuse(err, err_len, error, "port \"%s\": no memory: try again", opt->name);
+	if (error == -ENOSPC || error == -E2BIG)
+		return refuse(err, err_len, error,
+			      "port \"%s\": the forwarding table is full: leave mac= out, or wait "
+			      "until addresses have aged",
+			      opt->name);
+	return refuse(err, err_len, error, "port \"%s\": can't join the switch: %s; %s", opt->name,
+		      strerror(-error), nic_remedy(error));
+}
+
 int daemon_add_vm(struct daemon *d, const struct vm_options *asked, char *err, size_t err_len)
 {
 	struct vm_options opt = *asked;
@@ -256,24 +270,16 @@ int daemon_add_vm(struct daemon *d, const struct vm_options *asked, char *err, s
 	if (ret)
 		return ret;
 	ret = vm_new(&vm, d->loop, &opt, id, tables_stats(d->tables, id));
-	if (!ret) {
-		ret = join(d, vm, &opt);
-		if (ret)
-			take_apart(d, vm);
-	}
-	if (ret == -ENOMEM || ret == -ENOSPC)
-		return refuse(err, err_len, ret, "port \"%s\": %s", opt.name,
-			      ret == -ENOMEM ? "no memory" : "the forwarding table is full");
-	if (ret == -EADDRINUSE)
-		snprintf(err, err_len,
-			 "port \"%s\": something listens on %s already: stop it or give another "
-			 "socket=PATH",
-			 opt.name, opt.socket);
-	else if (ret)
-		snprintf(err, err_len, "port \"%s\" on %s: %s; the daemon's log says more",
-			 opt.name, opt.socket, strerror(-ret));
-	if (ret) /* whoever failed has logged it */
+	if (ret) { /* which is in the log already */
+		snprintf(err, err_len, "port \"%s\": can't listen on %s: %s; %s", opt.name,
+			 opt.socket, strerror(-ret), vu_sock_remedy(ret));
 		return ret;
+	}
+	ret = join(d, vm, &opt);
+	if (ret) {
+		take_apart(d, vm);
+		return refuse_join(&opt, ret, err, err_len);
+	}
 	daemon_show_port(d, &vm->port);
 	log_info("vm %s: port %u, waits for its front-end on %s", opt.name, id, opt.socket);
 	return 0;

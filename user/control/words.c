@@ -12,7 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define KEYS_MAX 64 /* of one table; a bit each tells whether it was given */
+#define KEYS_MAX    64 /* of one table; a bit each tells whether it was given */
+#define HELP_WIDTH  80
+#define HELP_COLUMN 33 /* where the texts of keys begin */
 
 /* Bytes of the UTF-8 character at @at, 0 if there is none; surrogates and the like pass. */
 static unsigned utf8_length(const unsigned char *at)
@@ -127,8 +129,30 @@ void words_help(const struct words *words, FILE *to)
 
 	for (key = words->key; key->name; key++) {
 		snprintf(left, sizeof(left), "%s=%s", key->name, key->value);
-		fprintf(to, "          %-22s %s\n", left, key->help);
+		fprintf(to, "          %-22s ", left);
+		words_wrap(key->help, HELP_COLUMN, to);
 	}
+}
+
+void words_wrap(const char *text, unsigned column, FILE *to)
+{
+	unsigned at = column;
+	size_t len;
+
+	while (*text) {
+		len = strcspn(text, " ");
+		if (at > column && at + 1 + len > HELP_WIDTH) {
+			fprintf(to, "\n%*s", (int)column, "");
+			at = column;
+		} else if (at > column) {
+			fputc(' ', to);
+			at++;
+		}
+		fprintf(to, "%.*s", (int)len, text);
+		at += len;
+		text += len + (text[len] == ' ');
+	}
+	fputc('\n', to);
 }
 
 int words_number(const char *text, unsigned min, unsigned max, unsigned *value, struct complaint *c)

@@ -39,8 +39,16 @@ struct words {
  */
 int words_parse(const struct words *words, void *to, const char *text, struct complaint *c);
 
-/** words_help() - one line for each key, indented. */
+/** words_help() - each key and its help, indented. */
 void words_help(const struct words *words, FILE *to);
+
+/**
+ * words_wrap() - print a help text in lines of 80 columns at most
+ * @text:   words with one space between them
+ * @column: where the text begins, which is where it goes on in further lines
+ * @to:     stands at that column already; after this, at the beginning of a line
+ */
+void words_wrap(const char *text, unsigned column, FILE *to);
 
 /** words_join() - "a, b, c" of a NULL-terminated list, cut to @size. */
 void words_join(char *text, size_t size, const char *const *list);

@@ -178,13 +178,15 @@ const char *nic_remedy(int err)
 		return "raise the limit of locked memory (`ulimit -l unlimited`)";
 	case -ERANGE:
 		return "lower the MTU of the interface, or of the far end of a veth";
+	case -EAFNOSUPPORT:
+		return "the kernel needs CONFIG_XDP_SOCKETS";
 	}
-	return "try another mode= (auto, zc, copy, skb)";
+	return "the kernel's log (dmesg) may say more";
 }
 
 static int choose_mode(struct nic *nic, enum uplink_mode asked)
 {
-	const char *step = "";
+	const char *step = "", *name = "";
 	char refused[64] = "";
 	int err = -EOPNOTSUPP;
 	unsigned i;
@@ -192,9 +194,10 @@ static int choose_mode(struct nic *nic, enum uplink_mode asked)
 	for (i = 0; i < MODES; i++) {
 		if (asked != UPLINK_AUTO && asked != modes[i].option)
 			continue;
+		name = modes[i].name;
 		err = try_mode(nic, &modes[i], &step);
 		if (!err) {
-			nic->mode = modes[i].name;
+			nic->mode = name;
 			log_info("uplink %s: %s mode%s, %u of %u queues, UMEM on %s", nic->ifname,
 				 nic->mode, refused, nic->queues, nic->nic_queues,
 				 nic->queue[0]->umem.huge ? "huge pages" : "pages");
@@ -203,10 +206,12 @@ static int choose_mode(struct nic *nic, enum uplink_mode asked)
 		/* These are not about the mode: the next one would meet the same. */
 		if (err == -EPERM || err == -EBUSY || err == -EEXIST || err == -ENOBUFS)
 			break;
-		snprintf(refused, sizeof(refused), " (%s: %s)", modes[i].name, strerror(-err));
+		snprintf(refused, sizeof(refused), " (%s: %s)", name, strerror(-err));
 	}
-	log_error("uplink %s: cannot %s (%s); %s", nic->ifname, step, strerror(-err),
-		  nic_remedy(err));
+	log_error("uplink %s: %s mode: cannot %s (%s); %s", nic->ifname, name, step, strerror(-err),
+		  asked != UPLINK_AUTO && (err == -EOPNOTSUPP || err == -EINVAL)
+			  ? "leave mode= out, and vxsd takes the best that works"
+			  : nic_remedy(err));
 	return err;
 }
 

@@ -34,6 +34,9 @@ int nic_count_queues(const struct uplink_options *opt);
  */
 int nic_open(struct nic **out, const struct nic_setup *setup);
 
+/** nic_remedy() - what a user can do about an error of nic_open() or nic_add_port(). */
+const char *nic_remedy(int err);
+
 /** nic_attach() - let frames in; port.worker[] is set, the port is published. */
 int nic_attach(struct nic *nic);
 

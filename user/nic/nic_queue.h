@@ -109,9 +109,6 @@ void nic_out(struct port *p, struct worker *w, const struct batch *b, const uint
  */
 void nic_out_retry(struct nic_queue *q);
 
-/* nic.c: what to do about error @err, in words. */
-const char *nic_remedy(int err);
-
 /* nic_queue.c, control thread. */
 
 /**

@@ -14,7 +14,7 @@
  * pieces are memory that a guest can rewrite at any time: copy from them, never decide on them.
  */
 
-#define BATCH_FRAMES    64           /* frames in one batch */
+#define BATCH_FRAMES    128          /* frames in one batch; 64 and 256 were measured too */
 #define BATCH_PIECES    1024         /* pieces of all frames of one batch */
 #define FRAME_HEAD      32           /* bytes of a frame that are copied for decisions */
 #define FRAME_HEAD_ROOM 8            /* room before them, for two VLAN tags */
@@ -28,7 +28,8 @@ struct piece {
 	uint32_t len;
 };
 
-/* What a virtio-net header says beyond the bytes (virtio 1.2, 5.1.6): offload metadata. */
+/* What a virtio-net header says beyond the bytes (virtio 1.2, 5.1.6): offload metadata, laid out as
+ * there. */
 struct frame_offload {
 	uint8_t flags;    /* VIRTIO_NET_HDR_F_* */
 	uint8_t gso_type; /* VIRTIO_NET_HDR_GSO_* */

@@ -26,6 +26,15 @@ static inline uint64_t fdb_mac(const uint8_t mac[6])
 	return low | (uint64_t)high << 32;
 }
 
+/* As fdb_mac(), where two more bytes may be read behind the address. */
+static inline uint64_t fdb_mac_wide(const uint8_t mac[8])
+{
+	uint64_t bits;
+
+	memcpy(&bits, mac, 8);
+	return bits & ((1ull << 48) - 1);
+}
+
 static inline uint64_t fdb_key(uint64_t mac, uint16_t vlan)
 {
 	return FDB_KEY_VALID | (uint64_t)(vlan & 0xfff) << 48 | mac;

@@ -138,7 +138,7 @@ static void decide(struct worker *w, struct batch *b, struct lists *l)
 	for (i = 0; i < b->n; i++) {
 		struct frame *f = &b->frame[i];
 		const uint8_t *at = f->head + f->head_at;
-		uint64_t dst = fdb_mac(at), src = fdb_mac(at + 6), key;
+		uint64_t dst = fdb_mac_wide(at), src = fdb_mac_wide(at + 6), key;
 		struct port *to;
 		uint32_t out;
 

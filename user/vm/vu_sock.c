@@ -68,55 +68,55 @@ static int probe_socket(const struct sockaddr_un *address)
 	return ret;
 }
 
-static int remove_stale(const char *name, const struct sockaddr_un *address)
+static int remove_stale(const struct sockaddr_un *address)
 {
 	const char *path = address->sun_path;
 	struct stat st;
 	int ret;
 
-	if (lstat(path, &st) < 0) {
-		if (errno == ENOENT)
-			return 0;
-		ret = -errno;
-		log_error("vm %s: socket %s: %s", name, path, strerror(-ret));
-		return ret;
-	}
-	if (!S_ISSOCK(st.st_mode)) {
-		log_error("vm %s: %s exists and is not a socket: remove it, or choose another path "
-			  "with socket=",
-			  name, path);
+	if (lstat(path, &st) < 0) /* without a directory, bind() says so */
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
 		return -EEXIST;
-	}
 	ret = probe_socket(address);
-	if (ret == -EADDRINUSE) {
-		log_error("vm %s: socket %s is in use by another process: stop that one, or choose "
-			  "another path with socket=",
-			  name, path);
-		return ret;
-	}
 	if (!ret && unlink(path) < 0 && errno != ENOENT)
 		ret = -errno;
-	if (ret)
-		log_error("vm %s: can't replace socket %s: %s", name, path, strerror(-ret));
 	return ret;
+}
+
+const char *vu_sock_remedy(int err)
+{
+	switch (err) {
+	case -ENOENT:
+		return "make its directory first, or choose another path with socket=";
+	case -EEXIST:
+		return "it is no socket: remove it, or choose another path with socket=";
+	case -EADDRINUSE:
+		return "stop the process that listens on it, or choose another path with socket=";
+	case -EACCES:
+	case -EPERM:
+		return "vxsd has no right to make or replace it: choose another path with socket=";
+	case -EMFILE:
+	case -ENFILE:
+		return "raise the limit of open files (`ulimit -n`)";
+	case -ENAMETOOLONG:
+		return "choose a shorter one with socket= or --run-dir";
+	}
+	return "choose another path with socket=";
 }
 
 int vu_sock_listen(const char *name, const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	bool bound = false;
-	int fd, ret;
+	int fd = -1, ret = -ENAMETOOLONG;
 
-	if (!*path || strlen(path) >= sizeof(address.sun_path)) {
-		log_error("vm %s: socket path %s has %zu bytes, 1 to %zu are possible: choose a "
-			  "shorter one with socket= or --run-dir",
-			  name, path, strlen(path), sizeof(address.sun_path) - 1);
-		return -ENAMETOOLONG;
-	}
+	if (!*path || strlen(path) >= sizeof(address.sun_path))
+		goto err;
 	memcpy(address.sun_path, path, strlen(path) + 1);
-	ret = remove_stale(name, &address);
+	ret = remove_stale(&address);
 	if (ret)
-		return ret;
+		goto err;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0) {
 		ret = -errno;
@@ -133,8 +133,8 @@ int vu_sock_listen(const char *name, const char *path)
 	}
 	return fd;
 err:
-	log_error("vm %s: can't listen on socket %s: %s%s", name, path, strerror(-ret),
-		  ret == -ENOENT ? ": make its directory first" : "");
+	log_error("vm %s: can't listen on %s: %s; %s", name, path, strerror(-ret),
+		  vu_sock_remedy(ret));
 	if (bound)
 		unlink(path);
 	if (fd >= 0)

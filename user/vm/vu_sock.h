@@ -42,6 +42,9 @@ struct vu_conn {
  */
 int vu_sock_listen(const char *name, const char *path);
 
+/** vu_sock_remedy() - what a user can do about an error of vu_sock_listen(). */
+const char *vu_sock_remedy(int err);
+
 /** vu_sock_accept() - take a waiting front-end into @c; -EAGAIN if there is none, or -errno. */
 int vu_sock_accept(int listen_fd, struct vu_conn *c);
 
