@@ -214,7 +214,7 @@ static void visit_only(struct worker *w, struct batch *b, struct port *to)
 	uint16_t which[BATCH_FRAMES];
 	unsigned i;
 
-	for (i = 0; i < BATCH_FRAMES; i++)
+	for (i = 0; i < b->n; i++)
 		which[i] = i;
 	to->ops->out(to, w, b, which, b->n);
 }
@@ -230,9 +230,12 @@ static unsigned count(const struct batch *b, uint16_t first)
 
 void switch_batch(struct worker *w, struct batch *b)
 {
-	struct lists l = {.flood_first = NO_FRAME, .table = rcu_get(w->sw->ports)};
 	unsigned i, visited = 0;
+	struct lists l;
 
+	l.table = rcu_get(w->sw->ports);
+	l.flood_first = l.flood_last = NO_FRAME;
+	l.n_active = l.n_listed = 0;
 	if (!l.table)
 		return;
 	decide(w, b, &l);
