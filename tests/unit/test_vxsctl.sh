@@ -103,7 +103,7 @@ done
 
 # The other way round: what the man pages describe exists.
 stray=$(for p in vxsd vxsctl; do
-	plain $p.8 | sed -n '/^OPTIONS$/,/^SH/s/^\(--[a-z-]*\).*/\1/p' | while read -r word; do
+	plain $p.8 | sed -n '/^OPTIONS$/,/^[A-Z][A-Z ]*$/s/^\(--[a-z-]*\).*/\1/p' | while read -r word; do
 		"$build/$p" --help | options_of | grep -qxe "$word" || echo "$p $word"
 	done
 done)
