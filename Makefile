@@ -91,7 +91,7 @@ REPLAY := $(FUZZ:%=$(BUILD)/tests/fuzz/replay_%)
 TEST_OBJ := $(call obj,$(wildcard tests/check.c tests/fake_vm.c tests/child.c tests/mark.c))
 PATH_OBJ := $(call obj,$(filter-out tests/path/test_%,$(wildcard tests/path/*.c)))
 
-.PHONY: all tests check test bench lint format fuzz install uninstall clean help
+.PHONY: all tests check test bench bench-insn lint format fuzz install uninstall clean help
 all: $(BUILD)/vxsd $(BUILD)/vxsctl ## the daemon and its control program (default)
 tests: $(UNIT) $(BPFT) $(PATHT) $(BENCH) $(E2E) $(REPLAY) all ## every test program, without running any
 
@@ -147,8 +147,11 @@ check: all $(UNIT) $(REPLAY) ## tests that need no root, under 30 s
 test: ## every test; needs root (scripts/test)
 	scripts/test
 
-bench: all tests ## compare with the peers; needs root (scripts/bench)
-	BUILD=$(BUILD) scripts/bench
+bench: all $(BENCH) ## compare with the peers; needs root (scripts/bench); ARGS="--rounds 1 ..."
+	BUILD=$(BUILD) scripts/bench $(ARGS)
+
+bench-insn: $(BUILD)/tests/bench/insn ## instructions per frame against their budget; BUDGET=update
+	@BUILD=$(BUILD) tests/bench/insn.sh $(BUDGET)
 
 # libFuzzer builds everything again with clang into a directory of its own.
 FUZZ_FLAGS = -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
@@ -187,6 +190,6 @@ clean: ## remove build/
 	rm -rf build
 help: ## this list
 	@echo 'make [TARGET] [DEBUG=1] [SAN=address,undefined | SAN=thread] [BUILD=DIR]'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

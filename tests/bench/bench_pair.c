@@ -8,7 +8,9 @@
  * Both guests are this one thread. They touch no frame: buffers are made ready once, and from then
  * on only indices move, so that the switch is what takes the time.
  *
- * Prints "FRAMES-PER-SECOND sent N received N lost N"; with --mode ping, round trips.
+ * Prints "rate FRAMES-PER-SECOND sent N lost N". With --mode ping there is never more than one
+ * frame on its way, and the line also has the time of its way there and back, at the median and
+ * further out: "p50 NS p99 NS p99.9 NS".
  */
 
 static struct {
@@ -55,37 +57,38 @@ static void parse(int argc, char **argv)
 		else
 			usage();
 	}
-	if (!opt.a || !opt.b || opt.size < 14 || opt.size > 1514 || opt.seconds <= 0)
+	if (!opt.a || !opt.b || opt.size < 14 || opt.size > BENCH_FRAME || opt.seconds <= 0)
 		usage();
 }
 
-/* Until frames go through (and the switch knows both addresses), at most five seconds. */
+/* Takes what is on its way, up to @n frames, until nothing comes any more; how many there were. */
+static uint64_t drain(struct fake_vm *a, struct fake_vm *b, uint64_t n)
+{
+	uint64_t end = bench_ns() + BENCH_WAIT * 1000000ull, sum = 0, got;
+
+	while (sum < n && bench_ns() < end) {
+		got = fake_vm_bench_recv(a, 0) + fake_vm_bench_recv(b, 0);
+		sum += got;
+		if (got)
+			end = bench_ns() + BENCH_WAIT * 1000000ull;
+	}
+	return sum;
+}
+
+/*
+ * Until frames go through, at most five seconds; the switch then knows both addresses. One at a
+ * time, and all are awaited: none arrives later, in the measurement.
+ */
 static void settle(struct fake_vm *from, struct fake_vm *to)
 {
-	uint64_t end = bench_ns() + 5000000000ull, quiet;
+	uint64_t end = bench_ns() + 5000000000ull;
 
 	do {
 		fake_vm_bench_send(from, 0, 1);
-		quiet = bench_ns() + 2000000;
-		while (bench_ns() < quiet)
-			if (fake_vm_bench_recv(to, 0))
-				return;
+		if (drain(from, to, 1))
+			return;
 	} while (bench_ns() < end);
 	bench_die("no frame goes through", opt.a);
-}
-
-/* Until nothing comes any more. */
-static uint64_t drain(struct fake_vm *to)
-{
-	uint64_t end = bench_ns() + 20000000, got = 0, n;
-
-	while (bench_ns() < end) {
-		n = fake_vm_bench_recv(to, 0);
-		got += n;
-		if (n)
-			end = bench_ns() + 20000000;
-	}
-	return got;
 }
 
 static void run_flow(struct fake_vm *a, struct fake_vm *b, bool both)
@@ -106,8 +109,7 @@ static void run_flow(struct fake_vm *a, struct fake_vm *b, bool both)
 		now = bench_ns();
 	}
 	/* what is still on its way arrives late, but isn't lost */
-	i = drain(b) + (both ? drain(a) : 0);
-	bench_report(now - began, got, sent, got + i);
+	bench_report(now - began, got, sent, got + drain(a, b, sent - got));
 }
 
 /* Waits for one frame; false: it is lost. */
@@ -121,34 +123,73 @@ static bool await(struct fake_vm *to)
 			if (fake_vm_bench_recv(to, 0))
 				return true;
 		if (!end)
-			end = bench_ns() + 1000000000ull;
+			end = bench_ns() + BENCH_WAIT * 1000000ull;
 		else if (bench_ns() > end)
 			return false;
 	}
 }
 
+/* Times of round trips, in steps of the clock; what is longer counts as the longest. */
+#define STEP_BITS 4
+#define STEPS     (1u << 20)
+
+static uint32_t times[STEPS];
+
+/* The cheapest clock that there is; its unit is found out by comparing. */
+static inline uint64_t ticks(void)
+{
+#ifdef __x86_64__
+	return __builtin_ia32_rdtsc();
+#else
+	return bench_ns();
+#endif
+}
+
+/* The time below which @share of @n round trips stayed, in ticks. */
+static double percentile(double share, uint64_t n)
+{
+	uint64_t sum = 0;
+	unsigned i;
+
+	for (i = 0; i < STEPS; i++) {
+		sum += times[i];
+		if (sum >= share * n)
+			break;
+	}
+	return (i + 0.5) * (1 << STEP_BITS);
+}
+
 static void run_ping(struct fake_vm *a, struct fake_vm *b)
 {
 	uint64_t began = bench_ns(), end = began + opt.seconds * 1e9, now = began;
-	uint64_t sent = 0, got = 0;
+	uint64_t first = ticks(), last = first, sent = 0, got = 0, step;
+	double ns;
 	unsigned i;
 
 	while (now < end) {
 		for (i = 0; i < 256; i++) {
+			last = ticks();
 			sent += fake_vm_bench_send(a, 0, 1);
 			if (!await(b))
 				continue;
 			fake_vm_bench_send(b, 0, 1);
-			got += await(a);
+			if (!await(a))
+				continue;
+			step = (ticks() - last) >> STEP_BITS;
+			times[step < STEPS ? step : STEPS - 1]++;
+			got++;
 		}
 		now = bench_ns();
 	}
+	ns = (double)(now - began) / (ticks() - first);
+	printf("p50 %.0f p99 %.0f p99.9 %.0f ", percentile(.5, got) * ns, percentile(.99, got) * ns,
+	       percentile(.999, got) * ns);
 	bench_report(now - began, got, sent, got);
 }
 
 int main(int argc, char **argv)
 {
-	uint8_t to_b[1514], to_a[1514];
+	static uint8_t to_b[BENCH_FRAME], to_a[BENCH_FRAME];
 	struct fake_vm *a, *b;
 
 	parse(argc, argv);
@@ -159,8 +200,7 @@ int main(int argc, char **argv)
 	b = bench_open(opt.b, to_a, opt.size);
 	settle(a, b);
 	settle(b, a);
-	drain(a);
-	drain(b);
+	settle(a, b);
 	if (!strcmp(opt.mode, "one"))
 		run_flow(a, b, false);
 	else if (!strcmp(opt.mode, "both"))

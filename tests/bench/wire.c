@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* One VM, and the far end of the veth that is the switch's NIC: frames a second between them. */
-#include "bench.h"
+#include "bench_shared.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <errno.h>
 #include <getopt.h>
 #include <linux/if_link.h>
 #include <net/if.h>
@@ -21,10 +20,16 @@
  * CPU. With --mode out this thread keeps the VM's transmit ring full, and an XDP program counts and
  * drops what comes out at the far end.
  *
- * Prints "FRAMES-PER-SECOND sent N received N lost N".
+ * With --shared instead of --vm there is ceiling_nic, a bare AF_XDP loop, in the switch's and the
+ * VM's place: the page that both map says how many frames it got, and it sends when told to.
+ *
+ * Prints "rate FRAMES-PER-SECOND sent N lost N". The wire is faster than any switch: with --mode in
+ * frames are lost by all of them.
  */
+#define QUIET 50000000ull /* ns */
+
 static struct {
-	const char *vm, *ifname, *mode;
+	const char *vm, *shared, *ifname, *mode;
 	unsigned size;
 	double seconds;
 	int cpu;
@@ -34,10 +39,15 @@ static struct wire_bpf *skel;
 static unsigned ifindex;
 static uint8_t to_vm[1514], to_wire[1514];
 
+/* Who is behind the NIC: one of the two. */
+static struct fake_vm *vm;
+static struct bench_shared *shared;
+
 static void usage(void)
 {
-	fputs("usage: wire --vm SOCKET --if FAR-END [--mode in|out] [--size BYTES] [--seconds S]\n"
-	      "            [--cpu N]\n",
+	fputs("usage: wire --vm SOCKET | --shared FILE --if FAR-END [--mode in|out] [--size "
+	      "BYTES]\n"
+	      "            [--seconds S] [--cpu N]\n",
 	      stderr);
 	exit(2);
 }
@@ -45,19 +55,18 @@ static void usage(void)
 static void parse(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"vm", required_argument, NULL, 'v'},
-		{"if", required_argument, NULL, 'i'},
-		{"mode", required_argument, NULL, 'm'},
-		{"size", required_argument, NULL, 's'},
-		{"seconds", required_argument, NULL, 't'},
-		{"cpu", required_argument, NULL, 'c'},
-		{NULL, 0, NULL, 0},
+		{"vm", required_argument, NULL, 'v'},   {"shared", required_argument, NULL, 'h'},
+		{"if", required_argument, NULL, 'i'},   {"mode", required_argument, NULL, 'm'},
+		{"size", required_argument, NULL, 's'}, {"seconds", required_argument, NULL, 't'},
+		{"cpu", required_argument, NULL, 'c'},  {NULL, 0, NULL, 0},
 	};
 	int o;
 
 	while ((o = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		if (o == 'v')
 			opt.vm = optarg;
+		else if (o == 'h')
+			opt.shared = optarg;
 		else if (o == 'i')
 			opt.ifname = optarg;
 		else if (o == 'm')
@@ -71,7 +80,8 @@ static void parse(int argc, char **argv)
 		else
 			usage();
 	}
-	if (!opt.vm || !opt.ifname || opt.size < 14 || opt.size > 1514 || opt.seconds <= 0)
+	if (!opt.vm == !opt.shared || !opt.ifname || opt.size < 14 || opt.size > 1514 ||
+	    opt.seconds <= 0)
 		usage();
 	ifindex = if_nametoindex(opt.ifname);
 	if (!ifindex)
@@ -136,16 +146,35 @@ static uint64_t wire_sent(void)
 	return count(skel->maps.sent);
 }
 
-/* Until nothing comes on either side for 50 ms; how many frames the VM got meanwhile. */
-static uint64_t drain(struct fake_vm *vm)
+/* How many frames the VM got since the last time. */
+static uint64_t take(void)
 {
-	uint64_t end = bench_ns() + 50000000, got = 0, wire = wire_received(), n, now;
+	static uint64_t before;
+	uint64_t now, n;
+
+	if (vm)
+		return fake_vm_bench_recv(vm, 0);
+	now = __atomic_load_n(&shared->received, __ATOMIC_RELAXED);
+	n = now - before;
+	before = now;
+	return n;
+}
+
+static void set_sending(bool on)
+{
+	__atomic_store_n(&shared->send, on ? opt.size : 0, __ATOMIC_RELAXED);
+}
+
+/* Until nothing comes on either side for a while; how many frames the VM got meanwhile. */
+static uint64_t drain(void)
+{
+	uint64_t end = bench_ns() + QUIET, got = 0, wire = wire_received(), n, now;
 
 	while (bench_ns() < end) {
-		n = fake_vm_bench_recv(vm, 0);
+		n = take();
 		now = wire_received();
 		if (n || now != wire)
-			end = bench_ns() + 50000000;
+			end = bench_ns() + QUIET;
 		got += n;
 		wire = now;
 	}
@@ -153,7 +182,7 @@ static uint64_t drain(struct fake_vm *vm)
 }
 
 /* Until frames go through both ways; the switch then knows both addresses. */
-static void settle(struct fake_vm *vm)
+static void settle(void)
 {
 	uint64_t end = bench_ns() + 5000000000ull, quiet;
 	bool in = false, out = false;
@@ -161,13 +190,18 @@ static void settle(struct fake_vm *vm)
 	while (!in || !out) {
 		if (bench_ns() > end)
 			bench_die(in ? "VM to wire" : "wire to VM", "no frame goes through");
-		fake_vm_bench_send(vm, 0, 1);
+		if (vm)
+			fake_vm_bench_send(vm, 0, 1);
+		else
+			set_sending(in && !out);
 		wire_send(1);
 		for (quiet = bench_ns() + 5000000; bench_ns() < quiet;)
-			in |= fake_vm_bench_recv(vm, 0) > 0;
+			in |= take() > 0;
 		out = wire_received() > 0;
 	}
-	drain(vm);
+	if (shared)
+		set_sending(false);
+	drain();
 }
 
 static void wake(int signal)
@@ -175,7 +209,7 @@ static void wake(int signal)
 	(void)signal;
 }
 
-static void run_in(struct fake_vm *vm)
+static void run_in(void)
 {
 	const struct timespec nap = {.tv_nsec = 20000};
 	struct sigaction action = {.sa_handler = wake}; /* no SA_RESTART */
@@ -189,47 +223,60 @@ static void run_in(struct fake_vm *vm)
 	if (pthread_create(&source, NULL, wire_send_on, NULL))
 		bench_die("thread", strerror(errno));
 	while (now < end) {
-		got += fake_vm_bench_recv(vm, 0);
+		got += take();
 		nanosleep(&nap, NULL);
 		now = bench_ns();
 	}
 	pthread_kill(source, SIGUSR1);
 	pthread_join(source, NULL);
-	late = drain(vm);
+	late = drain();
 	bench_report(now - began, got, wire_sent() - sent, got + late);
 }
 
-static void run_out(struct fake_vm *vm)
+static void run_out(void)
 {
+	const struct timespec nap = {.tv_nsec = 1000000};
 	uint64_t began = bench_ns(), end = began + opt.seconds * 1e9, now = began;
 	uint64_t sent = 0, before = wire_received(), got;
 	unsigned i;
 
+	if (shared) {
+		sent = -__atomic_load_n(&shared->sent, __ATOMIC_RELAXED);
+		set_sending(true);
+	}
 	while (now < end) {
-		for (i = 0; i < 64; i++)
+		for (i = 0; vm && i < 64; i++)
 			sent += bench_send(vm);
+		if (shared)
+			nanosleep(&nap, NULL);
 		now = bench_ns();
 	}
 	got = wire_received() - before;
-	drain(vm);
+	if (shared)
+		set_sending(false);
+	drain();
+	if (shared)
+		sent += __atomic_load_n(&shared->sent, __ATOMIC_RELAXED);
 	bench_report(now - began, got, sent, wire_received() - before);
 }
 
 int main(int argc, char **argv)
 {
-	struct fake_vm *vm;
-
 	parse(argc, argv);
 	bench_pin(opt.cpu);
 	bench_frame(to_vm, bench_mac_a, bench_mac_b, opt.size);
 	bench_frame(to_wire, bench_mac_b, bench_mac_a, opt.size);
 	load();
-	vm = bench_open(opt.vm, to_wire, opt.size);
-	settle(vm);
+	if (opt.vm)
+		vm = bench_open(opt.vm, to_wire, opt.size);
+	else
+		shared = bench_share(opt.shared);
+	take();
+	settle();
 	if (!strcmp(opt.mode, "in"))
-		run_in(vm);
+		run_in();
 	else if (!strcmp(opt.mode, "out"))
-		run_out(vm);
+		run_out();
 	else
 		usage();
 	fake_vm_close(vm);

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The least that a switch between two VMs can do: copies from ring to ring, and nothing else. */
+#include "bench.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <pthread.h>
+
+#include "control/loop.h"
+#include "switch/rcu.h"
+#include "switch/switch.h"
+#include "vm/vm.h"
+
+/*
+ * What all switches are measured against. The front-ends' messages are handled by the daemon's own
+ * code, in the main thread; the loop in the other one is bare: each chain is one descriptor, both
+ * guests' memory is one region, nobody wants to be notified, and nothing is checked, looked up or
+ * counted. So it serves the load generator alone, and no guest.
+ */
+#define CEILING_BATCH 64
+
+static struct {
+	const char *socket[2];
+	int cpu;
+} opt = {.cpu = -1};
+
+static struct vm *vm[2];
+static struct vxs_port_stats stats[2];
+
+static void usage(void)
+{
+	fputs("usage: ceiling --a SOCKET --b SOCKET [--cpu N]\n", stderr);
+	exit(2);
+}
+
+static void parse(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{"a", required_argument, NULL, 'a'},
+		{"b", required_argument, NULL, 'b'},
+		{"cpu", required_argument, NULL, 'c'},
+		{NULL, 0, NULL, 0},
+	};
+	int o;
+
+	while ((o = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		if (o == 'a' || o == 'b')
+			opt.socket[o - 'a'] = optarg;
+		else if (o == 'c')
+			opt.cpu = atoi(optarg);
+		else
+			usage();
+	}
+	if (!opt.socket[0] || !opt.socket[1])
+		usage();
+}
+
+/* 64 bytes at once, and an overlapping rest: no call, no loop by bytes. */
+static inline void copy_short(uint8_t *to, const uint8_t *from, uint32_t n)
+{
+	uint8_t rest[16];
+
+	memcpy(rest, from + n - 16, 16);
+	memcpy(to, from, 64);
+	memcpy(to + n - 16, rest, 16);
+}
+
+static inline uint8_t *at(const struct vq *q, uint64_t gpa)
+{
+	return q->mem->region[0].at + (gpa - q->mem->region[0].gpa);
+}
+
+static inline uint16_t avail(const struct vq *q)
+{
+	return __atomic_load_n(&q->avail->idx, __ATOMIC_ACQUIRE) - q->avail_at;
+}
+
+static void copy_ring(struct vq *from, struct vq *to)
+{
+	uint16_t n = avail(from), room, mask_from, mask_to, i;
+
+	if (!n)
+		return;
+	room = avail(to);
+	n = n < room ? n : room;
+	n = n < CEILING_BATCH ? n : CEILING_BATCH;
+	mask_from = from->size - 1;
+	mask_to = to->size - 1;
+	for (i = 0; i < n; i++) {
+		uint16_t a = from->avail->ring[(from->avail_at + i) & mask_from];
+		uint16_t b = to->avail->ring[(to->avail_at + i) & mask_to];
+		struct vring_used_elem *u = &from->used->ring[(from->used_at + i) & mask_from];
+		struct vring_used_elem *v = &to->used->ring[(to->used_at + i) & mask_to];
+		uint32_t len = from->desc[a].len;
+		uint8_t *dst = at(to, to->desc[b].addr);
+		const uint8_t *src = at(from, from->desc[a].addr);
+
+		if (len >= 64 && len <= 80)
+			copy_short(dst, src, len);
+		else
+			memcpy(dst, src, len);
+		dst[10] = 1; /* num_buffers */
+		*u = (struct vring_used_elem){.id = a, .len = 0};
+		*v = (struct vring_used_elem){.id = b, .len = len};
+	}
+	from->avail_at += n;
+	from->used_at += n;
+	to->avail_at += n;
+	to->used_at += n;
+	__atomic_store_n(&to->used->idx, to->used_at, __ATOMIC_RELEASE);
+	__atomic_store_n(&from->used->idx, from->used_at, __ATOMIC_RELEASE);
+}
+
+static void *copy_on(void *arg)
+{
+	unsigned round = 0;
+
+	bench_pin(opt.cpu);
+	urcu_qsbr_register_thread();
+	for (;;) {
+		struct vq *a_in = rcu_get(vm[0]->in[0]), *a_out = rcu_get(vm[0]->out[0]);
+		struct vq *b_in = rcu_get(vm[1]->in[0]), *b_out = rcu_get(vm[1]->out[0]);
+
+		if (a_in && b_out)
+			copy_ring(a_in, b_out);
+		if (b_in && a_out)
+			copy_ring(b_in, a_out);
+		if (!(++round % 64)) /* control can wait that long */
+			rcu_quiet();
+	}
+	return arg;
+}
+
+int main(int argc, char **argv)
+{
+	struct vswitch sw = {0};
+	struct worker *worker; /* not started: it stands for whom kicks would wake */
+	struct loop *loop;
+	pthread_t thread;
+	unsigned i;
+
+	parse(argc, argv);
+	if (loop_new(&loop) || worker_new(&worker, 0, &sw))
+		bench_die("ceiling", "out of memory");
+	for (i = 0; i < 2; i++) {
+		struct vm_options o = {.name = {'a' + i}, .queues = 1};
+
+		snprintf(o.socket, sizeof(o.socket), "%s", opt.socket[i]);
+		if (vm_new(&vm[i], loop, &o, VXS_PORT_VM + i, &stats[i]))
+			return 1;
+		vm[i]->port.worker[0] = worker;
+	}
+	if (pthread_create(&thread, NULL, copy_on, NULL))
+		bench_die("ceiling", "no thread");
+	for (i = 0; i < 2; i++)
+		if (vm_listen(vm[i]))
+			return 1;
+	return loop_run(loop) ? 1 : 0;
+}

@@ -1,0 +1,161 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # what one sets, the other reads: scripts/bench
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# How scripts/bench starts, readies and ends each of the switches that it compares. Sourced by it.
+#
+# start_PEER pair|long|nic: leaves the process in pid_of[PEER]; `pair` listens on
+# $work/PEER/{a,b}.sock, `long` too, for frames of 9000 bytes; `nic` on $work/PEER/a.sock with the
+# veth nic_of[PEER], whose far end is far_of[PEER].
+# has_PEER: what is missing, in words; nothing if it can be run. Every switch has one CPU to itself,
+# $switch_cpu; what else its process does is done on $generator_cpu.
+
+declare -A pid_of=() title=([vxs]=vxs [testpmd]=testpmd [ovs]=OVS-DPDK [ceiling]=ceiling)
+declare -A nic_of=([vxs]=nic [testpmd]=nic2 [ovs]=nic3 [ceiling]=nic4)
+declare -A far_of=([vxs]=port [testpmd]=port2 [ovs]=port3 [ceiling]=port4)
+all_peers=(vxs testpmd ovs ceiling)
+kill_only=() # processes that don't hear a polite signal
+pids=()
+
+started() { # PEER PID
+	pid_of[$1]=$2
+	pids+=("$2")
+}
+
+has_vxs() {
+	[ -x "$vxsd" ] || echo "$vxsd is not built"
+}
+
+start_vxs() {
+	local -a what=(--vm a --vm b)
+	[ "$1" != nic ] || what=(--uplink "${nic_of[vxs]}" --host off --vm a)
+	vxsd_log=$work/vxs/log
+	vxsd_start "$host" --name "$id" --run-dir "$work/vxs" --cpus "$switch_cpu" --poll busy \
+		"${what[@]}" || return 1
+	started vxs "$vxsd_pid"
+	vxsd_pid=''
+}
+
+has_testpmd() {
+	command -v dpdk-testpmd >/dev/null || echo "dpdk-testpmd is not installed (scripts/setup bench)"
+}
+
+# All frames of the one port to the other, with no look at them.
+start_testpmd() {
+	local dir=$work/testpmd
+	local -a what=(--vdev "net_vhost0,iface=$dir/a.sock")
+	if [ "$1" != nic ]; then
+		what+=(--vdev "net_vhost1,iface=$dir/b.sock")
+	else
+		what+=(--vdev "net_af_xdp0,iface=${nic_of[testpmd]}")
+	fi
+	rm -f "$dir/in"
+	mkfifo "$dir/in"
+	exec {testpmd_in}<>"$dir/in" # it ends when it can't read
+	nsenter --net="/run/netns/$host" dpdk-testpmd --lcores="0@$generator_cpu,1@$switch_cpu" \
+		--no-pci --in-memory --single-file-segments -m 512 --file-prefix "$id-testpmd" "${what[@]}" \
+		-- --forward-mode=io --auto-start --nb-cores=1 --total-num-mbufs=32768 \
+		<&"$testpmd_in" >"$dir/log" 2>&1 &
+	started testpmd $!
+	kill_only+=("$!") # it waits for its input before it looks at signals
+	disown
+	wait_until 20 testpmd_is_ready && [ -S "$dir/a.sock" ]
+}
+
+testpmd_is_ready() {
+	grep -q 'Checking link statuses' "$work/testpmd/log" || pid_gone "${pid_of[testpmd]}"
+}
+
+ovs_vswitchd=/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk
+has_ovs() {
+	local f
+	for f in "$ovs_vswitchd" ovsdb-server ovsdb-tool ovs-vsctl; do
+		if ! command -v "$f" >/dev/null; then
+			echo "openvswitch-switch-dpdk is not installed (scripts/setup bench)"
+			return
+		fi
+	done
+}
+
+# ovs_command NAME ARGUMENT...: sets $ovs to run one of its programs with directories of its own, so
+# that the system's service isn't touched, in the namespace, where its bridge makes an interface.
+# An array, not a function: a function in the background would be a shell between us and it.
+ovs_command() {
+	ovs=(env OVS_RUNDIR="$work/ovs" OVS_LOGDIR="$work/ovs" OVS_DBDIR="$work/ovs"
+		OVS_SYSCONFDIR="$work/ovs" nsenter --net="/run/netns/$host" "$@")
+}
+
+ovs_set() {
+	ovs_command ovs-vsctl --db="unix:$work/ovs/db.sock" --timeout=20 "$@"
+	"${ovs[@]}" >>"$work/ovs/log" 2>&1
+}
+
+# A learning bridge: the one flow "normal" that it has by itself. Its buffers hold a frame each, so
+# long frames are asked for, where they come.
+start_ovs() {
+	local dir=$work/ovs schema=/usr/share/openvswitch/vswitch.ovsschema mtu=1500
+	[ "$1" != long ] || mtu=9000
+	ovs_command ovsdb-tool create "$dir/conf.db" "$schema"
+	"${ovs[@]}" >>"$dir/log" 2>&1 || return 1
+	ovs_command ovsdb-server "$dir/conf.db" --remote="punix:$dir/db.sock"
+	"${ovs[@]}" >>"$dir/log" 2>&1 </dev/null &
+	pids+=("$!")
+	wait_until 10 [ -S "$dir/db.sock" ] && ovs_set --no-wait init &&
+		ovs_set --no-wait set Open_vSwitch . other_config:dpdk-init=true \
+			other_config:dpdk-extra="--no-pci --in-memory --file-prefix=$id-ovs" \
+			other_config:dpdk-socket-mem=512 \
+			other_config:dpdk-lcore-mask="$(printf '0x%x' $((1 << generator_cpu)))" \
+			other_config:pmd-cpu-mask="$(printf '0x%x' $((1 << switch_cpu)))" || return 1
+	ovs_command "$ovs_vswitchd" "unix:$dir/db.sock"
+	"${ovs[@]}" >>"$dir/log" 2>&1 </dev/null &
+	started ovs $!
+	ovs_set add-br br0 -- set bridge br0 datapath_type=netdev &&
+		ovs_set add-port br0 a.sock -- set Interface a.sock type=dpdkvhostuser \
+			mtu_request=$mtu || return 1
+	if [ "$1" != nic ]; then
+		ovs_set add-port br0 b.sock -- set Interface b.sock type=dpdkvhostuser \
+			mtu_request=$mtu || return 1
+	else
+		ovs_set add-port br0 "${nic_of[ovs]}" -- set Interface "${nic_of[ovs]}" type=afxdp \
+			options:xdp-mode=native options:use-need-wakeup=true options:n_rxq=1 || return 1
+	fi
+	wait_until 10 [ -S "$dir/a.sock" ] && ! grep -q 'could not.*\(nic\|sock\)' "$dir/log"
+}
+
+has_ceiling() {
+	[ -x "$BUILD/tests/bench/ceiling" ] || echo "$BUILD/tests/bench/ceiling is not built"
+}
+
+start_ceiling() {
+	local dir=$work/ceiling
+	if [ "$1" != nic ]; then
+		"$BUILD/tests/bench/ceiling" --a "$dir/a.sock" --b "$dir/b.sock" --cpu "$switch_cpu" \
+			>"$dir/log" 2>&1 </dev/null &
+		started ceiling $!
+		wait_until 10 [ -S "$dir/b.sock" ]
+	else
+		nsenter --net="/run/netns/$host" "$BUILD/tests/bench/ceiling_nic" --if "${nic_of[ceiling]}" \
+			--shared "$dir/shared" --cpu "$switch_cpu" >"$dir/log" 2>&1 </dev/null &
+		started ceiling $!
+		wait_until 10 grep -q ready "$dir/log"
+	fi
+}
+
+# Stopped processes don't hear a polite signal before they go on.
+end_peers() {
+	local pid
+	for pid in "${pids[@]}"; do
+		kill -CONT "$pid" 2>/dev/null || true
+	done
+	for pid in "${kill_only[@]}"; do
+		stop_pid "$pid" KILL || true
+	done
+	for pid in "${pids[@]}"; do
+		stop_pid "$pid" || true
+	done
+	pids=() kill_only=() pid_of=()
+	rm -rf "/run/dpdk/$id-testpmd" "/run/dpdk/$id-ovs" # what DPDK leaves when it is killed
+}
+
+# what_went_wrong PEER: the last line of its log that says so.
+what_went_wrong() {
+	grep -aiE 'error|fail|cannot|can.t|could not' "$work/$1/log" | tail -n 1 | cut -c 1-200
+}
