@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Frames to the wire: copied into UMEM frames, sent through the trunk socket of a NIC queue. */
+/* Frames to the wire: copied into UMEM frames, sent through the one socket of a NIC queue that
+ * transmits. */
 #include "nic/nic_queue.h"
 
 #include <errno.h>
@@ -40,7 +41,7 @@ static unsigned kick(struct nic_queue *q)
 	uint32_t before, n = waiting(q);
 
 	while (n && idle < KICKS_IDLE && xsk_ring_prod__needs_wakeup(&q->out)) {
-		int err = sendto(q->trunk.fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 ? errno : 0;
+		int err = sendto(q->out_fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 ? errno : 0;
 
 		before = n;
 		n = waiting(q);

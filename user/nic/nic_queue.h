@@ -43,6 +43,8 @@ struct nic_queue {
 	/* constant while open */
 	unsigned index;
 	bool zero_copy;
+	int out_fd; /* of the socket that transmits; -1: none */
+	struct xsk_socket *out_xsk;
 
 	/* written by control, read by the owning worker */
 	struct nic_table *table; /* RCU */
