@@ -170,8 +170,12 @@ chown 65534:65534 "$run"
 check "too few rights for the uplink, with a directory" refused 1 "right|root|CAP_" \
 	nobody_in_host "$work/vxsd" --name "$name" --run-dir "$run" --uplink nic --vm a
 rmdir "$run"
-check "too few rights for /run/vxs" refused 1 "/run/vxs.*--run-dir" \
-	nobody_in_host "$work/vxsd" --name "$name" --vm a
+if nobody_in_host test -w /run; then
+	check_skip "too few rights for /run/vxs" "anybody may write to /run here"
+else
+	check "too few rights for /run/vxs" refused 1 "/run/vxs.*--run-dir" \
+		nobody_in_host "$work/vxsd" --name "$name" --vm a
+fi
 : >"$work/file"
 fails "socket path that is a file" "$work/file" --vm "a,socket=$work/file"
 check "the file is still there" test -f "$work/file"

@@ -532,6 +532,25 @@ static void test_new(void)
 	rig_free(r);
 }
 
+/* A ring is born quiet: nobody kicks before a worker that goes to sleep asks for it. */
+static void test_born_quiet(void)
+{
+	unsigned event, i;
+	struct rig *r;
+
+	for (event = 0; event < 2; event++) {
+		r = rig_new(64, event ? RIG_EVENT : 0, 0);
+		for (i = 0; i < 64; i++) {
+			uint16_t old = r->avail_at;
+
+			offer_frames(r, 1);
+			CU_ASSERT_FALSE(wants_kick(r, event, old));
+		}
+		CU_ASSERT(!event || !r->used->flags); /* with EVENT_IDX they are 0 (2.7.7.1) */
+		rig_free(r);
+	}
+}
+
 static const struct check tests[] = {
 	{"in: headers in pieces", test_in_headers},
 	{"out: headers in pieces", test_out_headers},
@@ -546,6 +565,7 @@ static const struct check tests[] = {
 	{"ring sizes and wrap", test_ring_sizes},
 	{"calls", test_calls},
 	{"kicks", test_kicks},
+	{"born quiet", test_born_quiet},
 	{"new", test_new},
 	{NULL, NULL},
 };

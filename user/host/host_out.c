@@ -7,40 +7,23 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include <linux/if_ether.h>
+#include "switch/frame.h"
 
 #define PIECES_MAX (IOV_MAX - 2) /* beside header and head[] */
 
 static const uint8_t no_offload[HOST_HDR_LEN];
 
-/* The longest frame allowed: the MTU counts neither the Ethernet header nor one VLAN tag. */
-static uint32_t max_len(const struct frame *f, uint32_t mtu)
-{
-	const uint8_t *type = f->head + f->head_at + 2 * ETH_ALEN;
-	uint16_t proto = type[0] << 8 | type[1];
-
-	return mtu + ETH_HLEN + (proto == ETH_P_8021Q || proto == ETH_P_8021AD ? 4 : 0);
-}
-
 /* More pieces than one system call takes: put together first. The kernel wants a frame in one. */
 static __attribute__((noinline)) ssize_t write_many(int fd, const struct batch *b,
 						    const struct frame *f)
 {
-	uint8_t whole[HOST_HDR_LEN + FRAME_MAX], *at = whole + HOST_HDR_LEN;
-	unsigned i;
+	uint8_t whole[HOST_HDR_LEN + FRAME_MAX];
 
 	if (f->len > FRAME_MAX)
 		return -1;
 	memset(whole, 0, HOST_HDR_LEN);
-	memcpy(at, f->head + f->head_at, f->head_len);
-	at += f->head_len;
-	for (i = 0; i < f->n_pieces; i++) {
-		const struct piece *piece = &b->piece[f->piece + i];
-
-		memcpy(at, piece->at, piece->len);
-		at += piece->len;
-	}
-	return write(fd, whole, at - whole);
+	frame_copy(whole + HOST_HDR_LEN, b, f);
+	return write(fd, whole, HOST_HDR_LEN + f->len);
 }
 
 static ssize_t write_frame(int fd, const struct batch *b, const struct frame *f)
@@ -72,7 +55,7 @@ void host_out(struct port *p, struct worker *w, const struct batch *b, const uin
 	for (i = 0; i < n; i++) {
 		const struct frame *f = &b->frame[which[i]];
 
-		if (f->len > max_len(f, mtu)) {
+		if (f->len > frame_max_len(f, mtu)) {
 			too_big++;
 		} else if (write_frame(h->tap_fd, b, f) < 0) {
 			full++;

@@ -7,8 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include <linux/if_ether.h>
-
+#include "switch/frame.h"
 #include "switch/worker.h"
 
 /*
@@ -68,30 +67,6 @@ void nic_out_retry(struct nic_queue *q)
 	pthread_spin_unlock(&q->lock);
 }
 
-/* The longest frame allowed: the MTU counts neither the Ethernet header nor one VLAN tag. */
-static uint32_t max_len(const struct frame *f, uint32_t mtu)
-{
-	uint16_t type;
-
-	memcpy(&type, f->head + f->head_at + 2 * ETH_ALEN, sizeof(type));
-	type = __builtin_bswap16(type);
-	return mtu + ETH_HLEN + (type == ETH_P_8021Q || type == ETH_P_8021AD ? 4 : 0);
-}
-
-static void copy(uint8_t *to, const struct batch *b, const struct frame *f)
-{
-	unsigned i;
-
-	memcpy(to, f->head + f->head_at, f->head_len);
-	to += f->head_len;
-	for (i = 0; i < f->n_pieces; i++) {
-		const struct piece *piece = &b->piece[f->piece + i];
-
-		memcpy(to, piece->at, piece->len);
-		to += piece->len;
-	}
-}
-
 struct out_count {
 	uint64_t frames, bytes, too_big, full;
 };
@@ -107,7 +82,7 @@ static void queue_frames(struct nic_queue *q, uint32_t mtu, const struct batch *
 	for (i = 0; i < n; i++) {
 		const struct frame *f = &b->frame[which[i]];
 
-		if (f->len > max_len(f, mtu)) {
+		if (f->len > frame_max_len(f, mtu)) {
 			count->too_big++;
 			continue;
 		}
@@ -119,7 +94,7 @@ static void queue_frames(struct nic_queue *q, uint32_t mtu, const struct batch *
 		d->addr = u->free[--u->n_free];
 		d->len = f->len;
 		d->options = 0;
-		copy(umem_at(u, d->addr), b, f);
+		frame_copy(umem_at(u, d->addr), b, f);
 		count->frames++;
 		count->bytes += f->len;
 	}

@@ -47,7 +47,7 @@ struct port {
 	uint32_t group;   /* frames never go from a port to one of the same group; 0: no group */
 	unsigned n_in;    /* in-queues that workers poll */
 	bool learn;       /* learn source addresses here */
-	uint64_t fix_mac; /* if not 0: learn only this address (mac_key() form without VLAN) */
+	uint64_t fix_mac; /* if not 0: learn only this address (as fdb_mac() has it) */
 	char name[VXS_NAME_SIZE];
 	struct vxs_port_stats *stats; /* this port's entry of the map port_stats */
 

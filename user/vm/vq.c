@@ -8,8 +8,6 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 
-#include "vm/vq_copy.h"
-
 #define HAS(features, bit) (!!((features) >> (bit)&1))
 
 static bool is_aligned(const void *p, uintptr_t to)

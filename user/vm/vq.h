@@ -14,6 +14,11 @@
 
 struct vxs_port_stats;
 
+/* Bytes of the virtio-net header before each frame (virtio 1.2, 5.1.6). */
+#define VQ_HDR_LEGACY      10 /* struct virtio_net_hdr */
+#define VQ_HDR_MAX         12 /* struct virtio_net_hdr_v1, and legacy with MRG_RXBUF */
+#define VQ_HDR_NUM_BUFFERS 10 /* where num_buffers stands in the latter */
+
 /* Why a queue stopped for good; texts in vq_broken_text(). */
 enum vq_broken {
 	VQ_OK,

@@ -5,7 +5,6 @@
 #include <linux/virtio_net.h>
 
 #include "switch/count.h"
-#include "vm/vq_copy.h"
 
 /* What take() says beside enum vq_broken. */
 #define TAKE_FRAME VQ_OK

@@ -3,7 +3,7 @@
 #include "vm/vq_split.h"
 
 #include "switch/count.h"
-#include "vm/vq_copy.h"
+#include "switch/frame.h"
 
 /*
  * Buffers of no length, or chains of many tiny ones, would let a guest keep us busy for nothing: a

@@ -1,16 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Copies a frame out of its batch: virtio-net header, private head, then the lent pieces. */
-#ifndef VQ_COPY_H
-#define VQ_COPY_H
+/* What every out side does with a frame of a batch: measure it, and copy it out. */
+#ifndef FRAME_H
+#define FRAME_H
 
 #include <stdint.h>
 #include <string.h>
 
+#include <linux/if_ether.h>
+
 #include "switch/batch.h"
 
-#define VQ_HDR_LEGACY      10 /* struct virtio_net_hdr */
-#define VQ_HDR_MAX         12 /* struct virtio_net_hdr_v1, and legacy with MRG_RXBUF */
-#define VQ_HDR_NUM_BUFFERS 10 /* where num_buffers stands in the latter */
+/* The longest frame that an MTU allows: it counts neither the Ethernet header nor one VLAN tag. */
+static inline uint32_t frame_max_len(const struct frame *f, uint32_t mtu)
+{
+	const uint8_t *at = f->head + f->head_at + 2 * ETH_ALEN;
+	uint16_t type = at[0] << 8 | at[1];
+
+	return mtu + ETH_HLEN + (type == ETH_P_8021Q || type == ETH_P_8021AD ? 4 : 0);
+}
 
 /* A frame read as a stream, for destinations that take it in parts. */
 struct frame_stream {
