@@ -235,6 +235,8 @@ static void test_no_kick_and_broken(void)
 	CU_ASSERT(!p->ops->wait(p, 0, true));
 	peer_u64(VHOST_USER_SET_VRING_KICK, 1 | VHOST_USER_VRING_NOFD);
 	CU_ASSERT(p->ops->wait(p, 0, true));
+	peer_state(VHOST_USER_SET_VRING_NUM, 1, PEER_SIZE); /* started anew: it still has none */
+	CU_ASSERT(p->ops->wait(p, 0, true));
 	memory = mmap(NULL, PEER_MEM, PROT_READ | PROT_WRITE, MAP_SHARED, t.memory, 0);
 	CU_ASSERT_FATAL(memory != MAP_FAILED);
 	((struct vring_avail *)(memory + PEER_RING + PEER_AVAIL))->idx = 2 * PEER_SIZE;

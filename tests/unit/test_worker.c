@@ -172,6 +172,34 @@ static void test_new_sources(void)
 	teardown();
 }
 
+/* A queue that was idle for long is served all the same while another is never without work. */
+static void test_idle_beside_busy(void)
+{
+	struct counter busy = {.port = {.ops = &counter_ops, .id = 6}, .fd = -1, .todo = ~0u};
+	struct sources *two = calloc(1, sizeof(*two) + 2 * sizeof(struct source));
+	unsigned i, served = 0;
+
+	setup(POLL_ADAPTIVE);
+	two->n = 2;
+	two->source[0].port = &busy.port;
+	two->source[1].port = &counter.port;
+	free(sources);
+	sources = two;
+	rcu_set(w->sources, two);
+	CU_ASSERT_EQUAL_FATAL(worker_start(w), 0);
+	for (i = 0; i < 20; i++) {
+		uint64_t rounds = __atomic_load_n(&w->rounds, __ATOMIC_RELAXED);
+
+		/* long enough without work to be looked at in a share of the rounds only */
+		while (__atomic_load_n(&w->rounds, __ATOMIC_RELAXED) < rounds + 1000)
+			sched_yield();
+		add_work();
+		served += check_until(is_done, NULL, 1000);
+	}
+	CU_ASSERT_EQUAL(served, 20);
+	teardown();
+}
+
 static void test_events(void)
 {
 	struct event e;
@@ -217,6 +245,7 @@ static const struct check tests[] = {
 	{"wakeup_interrupt", test_wakeup_interrupt},
 	{"sleep", test_sleep},
 	{"new_sources", test_new_sources},
+	{"idle_beside_busy", test_idle_beside_busy},
 	{"events", test_events},
 	{"bad_cpu", test_bad_cpu},
 	{"bad_fd", test_bad_fd},
