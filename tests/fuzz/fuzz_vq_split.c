@@ -94,13 +94,13 @@ static void check_batch(const struct guest *g, const struct batch *b)
 	FUZZ_CHECK(b->n <= BATCH_FRAMES && b->n_pieces <= BATCH_PIECES);
 	for (i = 0; i < b->n; i++) {
 		const struct frame *f = &b->frame[i];
-		uint64_t len = f->head_len;
+		uint64_t len = f->shape.head_len;
 
 		FUZZ_CHECK(f->len >= FRAME_MIN && f->len <= FRAME_MAX);
-		FUZZ_CHECK(f->head_len == (f->len < FRAME_HEAD ? f->len : FRAME_HEAD));
-		FUZZ_CHECK(f->head_at + f->head_len <= (int)sizeof(f->head));
-		FUZZ_CHECK(f->piece + f->n_pieces <= b->n_pieces);
-		for (k = f->piece; k < f->piece + f->n_pieces; k++) {
+		FUZZ_CHECK(f->shape.head_len == (f->len < FRAME_HEAD ? f->len : FRAME_HEAD));
+		FUZZ_CHECK(f->shape.head_at + f->shape.head_len <= (int)sizeof(f->head));
+		FUZZ_CHECK(f->piece + f->shape.n_pieces <= b->n_pieces);
+		for (k = f->piece; k < f->piece + f->shape.n_pieces; k++) {
 			FUZZ_CHECK(is_inside(g, b->piece[k].at, b->piece[k].len));
 			len += b->piece[k].len;
 		}

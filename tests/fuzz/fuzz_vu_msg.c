@@ -185,7 +185,8 @@ static void work(void)
 	}
 	memset(&b.frame[0], 0, 2 * sizeof(b.frame[0]));
 	b.n = 2;
-	b.frame[0].len = b.frame[0].head_len = b.frame[1].len = b.frame[1].head_len = 20;
+	b.frame[0].len = b.frame[0].shape.head_len = b.frame[1].len = b.frame[1].shape.head_len =
+		20;
 	vm_out(&f.vm->port, f.worker, &b, which, 2);
 	while (worker_next_event(f.worker, &e))
 		vm_broken(f.vm);

@@ -167,20 +167,20 @@ void host_lab_out(struct host_lab *l, const uint8_t *frame, size_t len, unsigned
 
 	memset(f, 0, sizeof(*f));
 	f->len = len;
-	f->head_at = FRAME_HEAD_ROOM;
-	f->head_len = len < FRAME_HEAD ? len : FRAME_HEAD;
-	memcpy(f->head + f->head_at, frame, f->head_len);
+	f->shape.head_at = FRAME_HEAD_ROOM;
+	f->shape.head_len = len < FRAME_HEAD ? len : FRAME_HEAD;
+	memcpy(f->head + f->shape.head_at, frame, f->shape.head_len);
 	b->n = 1;
 	b->n_pieces = 0;
-	frame += f->head_len;
-	for (rest = len - f->head_len; rest; rest -= part) {
+	frame += f->shape.head_len;
+	for (rest = len - f->shape.head_len; rest; rest -= part) {
 		part = rest / (pieces - b->n_pieces);
 		if (!part)
 			part = 1;
 		b->piece[b->n_pieces++] = (struct piece){frame, part};
 		frame += part;
 	}
-	f->n_pieces = b->n_pieces;
+	f->shape.n_pieces = b->n_pieces;
 	host_port(l->host)->ops->out(host_port(l->host), l->worker, b, &which, 1);
 }
 
@@ -320,11 +320,11 @@ static void take_in(struct host_lab *l, const struct batch *b, const struct fram
 {
 	static uint8_t room[2 + FRAME_MAX] __attribute__((aligned(4)));
 	uint8_t *frame = room + 2; /* so that what is behind the Ethernet header is aligned */
-	size_t at = f->head_len;
+	size_t at = f->shape.head_len;
 	unsigned i, type;
 
-	memcpy(frame, f->head + f->head_at, at);
-	for (i = 0; i < f->n_pieces; i++) {
+	memcpy(frame, f->head + f->shape.head_at, at);
+	for (i = 0; i < f->shape.n_pieces; i++) {
 		memcpy(frame + at, b->piece[f->piece + i].at, b->piece[f->piece + i].len);
 		at += b->piece[f->piece + i].len;
 	}

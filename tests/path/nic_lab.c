@@ -217,10 +217,10 @@ void nic_lab_send(struct nic_lab *l, const uint8_t mac[6], unsigned n, unsigned 
 /* The whole frame as an out side would deliver it. */
 static unsigned join(const struct batch *b, const struct frame *f, uint8_t *to)
 {
-	unsigned i, at = f->head_len;
+	unsigned i, at = f->shape.head_len;
 
-	memcpy(to, f->head + f->head_at, f->head_len);
-	for (i = 0; i < f->n_pieces; i++) {
+	memcpy(to, f->head + f->shape.head_at, f->shape.head_len);
+	for (i = 0; i < f->shape.n_pieces; i++) {
 		memcpy(to + at, b->piece[f->piece + i].at, b->piece[f->piece + i].len);
 		at += b->piece[f->piece + i].len;
 	}
@@ -281,10 +281,10 @@ void nic_lab_out(struct nic_lab *l, unsigned n, unsigned len, bool tag)
 		make(data[i], mac, i, len);
 		if (tag)
 			memcpy(data[i] + 12, (uint8_t[4]){0x81, 0, 0, 5}, 4);
-		*f = (struct frame){.len = len, .head_at = 4, .head_len = len - rest};
-		memcpy(f->head + 4, data[i], f->head_len);
+		*f = (struct frame){.len = len, .shape = {.head_at = 4, .head_len = len - rest}};
+		memcpy(f->head + 4, data[i], f->shape.head_len);
 		f->piece = b->n_pieces;
-		f->n_pieces = rest ? 2 : 0;
+		f->shape.n_pieces = rest ? 2 : 0;
 		if (rest) {
 			b->piece[b->n_pieces++] = (struct piece){data[i] + 20, part};
 			b->piece[b->n_pieces++] = (struct piece){data[i] + 20 + part, rest - part};

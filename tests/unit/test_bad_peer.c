@@ -26,7 +26,8 @@ static void work(void)
 	p->ops->wait(p, 0, false);
 	batch.n = 1;
 	batch.in_queue = 0;
-	batch.frame[0] = (struct frame){.len = 232, .head_len = FRAME_HEAD, .n_pieces = 1};
+	batch.frame[0] =
+		(struct frame){.len = 232, .shape = {.n_pieces = 1, .head_len = FRAME_HEAD}};
 	batch.piece[0] = (struct piece){bytes, sizeof(bytes)};
 	p->ops->out(p, t.worker, &batch, which, 1);
 }

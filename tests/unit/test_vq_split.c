@@ -74,7 +74,7 @@ static bool recv_cut(struct rig *r, const uint32_t *cut, unsigned n, bool indire
 	rig_fill(frame, len, len + n);
 	r->b.n = r->b.n_pieces = 0;
 	rig_make_frame(r, frame, len, n % 5);
-	if (r->b.frame[0].n_pieces == 0 && len > FRAME_HEAD) {
+	if (r->b.frame[0].shape.n_pieces == 0 && len > FRAME_HEAD) {
 		r->b.n = r->b.n_pieces = 0;
 		rig_make_frame(r, frame, len, 1);
 	}

@@ -34,6 +34,7 @@ static void test_translate(void)
 			   {UINT64_MAX - PAGE, 100, UINT64_MAX - PAGE, 5 * PAGE + 100}},
 	};
 	int fd = memory(8 * PAGE, 0), fds[3] = {fd, fd, fd};
+	struct vu_cursor c = {0};
 	struct vu_mem *mem = NULL;
 	uint32_t len;
 	uint8_t *p;
@@ -45,23 +46,23 @@ static void test_translate(void)
 	close(fd);
 
 	len = 10;
-	p = vu_mem_gpa(mem, 0, &len);
+	p = vu_mem_gpa(mem, &c, 0, &len);
 	CU_ASSERT_TRUE(p && *p == 'A' && len == 10);
 	len = UINT32_MAX;
-	p = vu_mem_gpa(mem, 2 * PAGE - 16, &len);
+	p = vu_mem_gpa(mem, &c, 2 * PAGE - 16, &len);
 	CU_ASSERT_TRUE(p && len == 16); /* the rest is somewhere else */
 	len = 1;
-	p = vu_mem_gpa(mem, 2 * PAGE, &len);
+	p = vu_mem_gpa(mem, &c, 2 * PAGE, &len);
 	CU_ASSERT_TRUE(p && *p == 'B' && len == 1);
 	len = 1;
-	CU_ASSERT_PTR_NULL(vu_mem_gpa(mem, 3 * PAGE, &len));
+	CU_ASSERT_PTR_NULL(vu_mem_gpa(mem, &c, 3 * PAGE, &len));
 	len = 0;
-	CU_ASSERT_PTR_NULL(vu_mem_gpa(mem, 0, &len));
+	CU_ASSERT_PTR_NULL(vu_mem_gpa(mem, &c, 0, &len));
 	len = 200;
-	p = vu_mem_gpa(mem, UINT64_MAX - PAGE, &len);
+	p = vu_mem_gpa(mem, &c, UINT64_MAX - PAGE, &len);
 	CU_ASSERT_TRUE(p && *p == 'C' && len == 100);
 	len = 1;
-	CU_ASSERT_PTR_NULL(vu_mem_gpa(mem, UINT64_MAX, &len));
+	CU_ASSERT_PTR_NULL(vu_mem_gpa(mem, &c, UINT64_MAX, &len));
 
 	p = vu_mem_uva(mem, 0x10000, 2 * PAGE);
 	CU_ASSERT_TRUE(p && *p == 'A');

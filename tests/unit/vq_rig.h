@@ -73,7 +73,9 @@ static inline void *rig_at(struct rig *r, uint64_t gpa)
 {
 	uint32_t one = 1;
 
-	return vu_mem_gpa(&r->mem, gpa, &one);
+	struct vu_cursor none = {0};
+
+	return vu_mem_gpa(&r->mem, &none, gpa, &one);
 }
 
 /**
@@ -186,14 +188,14 @@ static inline void rig_fill(uint8_t *to, size_t len, uint32_t seed)
 static inline bool rig_read_frame(const struct batch *b, unsigned i, uint8_t *to, uint32_t *len)
 {
 	const struct frame *f = &b->frame[i];
-	uint32_t n = f->head_len;
+	uint32_t n = f->shape.head_len;
 	unsigned p;
 
-	if (f->head_at + f->head_len > (int)sizeof(f->head) ||
-	    f->piece + f->n_pieces > BATCH_PIECES)
+	if (f->shape.head_at + f->shape.head_len > (int)sizeof(f->head) ||
+	    f->piece + f->shape.n_pieces > BATCH_PIECES)
 		return false;
-	memcpy(to, f->head + f->head_at, f->head_len);
-	for (p = f->piece; p < f->piece + f->n_pieces; p++) {
+	memcpy(to, f->head + f->shape.head_at, f->shape.head_len);
+	for (p = f->piece; p < f->piece + f->shape.n_pieces; p++) {
 		if (n + b->piece[p].len > FRAME_MAX)
 			return false;
 		memcpy(to + n, b->piece[p].at, b->piece[p].len);
@@ -218,17 +220,19 @@ static inline void rig_make_frame(struct rig *r, const uint8_t *from, uint32_t l
 
 	memset(f, 0, sizeof(*f));
 	f->len = len;
-	f->head_at = FRAME_HEAD_ROOM;
-	f->head_len = len < FRAME_HEAD ? len : FRAME_HEAD;
+	f->shape.head_at = FRAME_HEAD_ROOM;
+	f->shape.head_len = len < FRAME_HEAD ? len : FRAME_HEAD;
 	f->piece = r->b.n_pieces;
-	memcpy(f->head + f->head_at, from, f->head_len);
-	at = f->head_len;
+	memcpy(f->head + f->shape.head_at, from, f->shape.head_len);
+	at = f->shape.head_len;
 	for (i = 0; i < n && at < len; i++) {
-		end = i + 1 == n ? len : f->head_len + (uint64_t)(len - f->head_len) * (i + 1) / n;
+		end = i + 1 == n ? len
+				 : f->shape.head_len +
+					   (uint64_t)(len - f->shape.head_len) * (i + 1) / n;
 		if (end == at)
 			continue;
 		r->b.piece[r->b.n_pieces++] = (struct piece){.at = from + at, .len = end - at};
-		f->n_pieces++;
+		f->shape.n_pieces++;
 		at = end;
 	}
 }

@@ -16,17 +16,17 @@ static void lend(struct batch *b, const uint8_t *at, uint32_t len)
 	struct frame *f = &b->frame[b->n];
 
 	f->len = len;
-	f->head_at = FRAME_HEAD_ROOM;
-	f->head_len = len < FRAME_HEAD ? len : FRAME_HEAD;
-	memcpy(f->head + FRAME_HEAD_ROOM, at, f->head_len);
+	f->shape.head_at = FRAME_HEAD_ROOM;
+	f->shape.head_len = len < FRAME_HEAD ? len : FRAME_HEAD;
+	memcpy(f->head + FRAME_HEAD_ROOM, at, f->shape.head_len);
 	f->piece = b->n_pieces;
-	f->n_pieces = 0;
-	if (len > f->head_len) {
-		b->piece[b->n_pieces++] = (struct piece){at + f->head_len, len - f->head_len};
-		f->n_pieces = 1;
+	f->shape.n_pieces = 0;
+	if (len > f->shape.head_len) {
+		b->piece[b->n_pieces++] =
+			(struct piece){at + f->shape.head_len, len - f->shape.head_len};
+		f->shape.n_pieces = 1;
 	}
 	f->out = FRAME_PORT_NONE;
-	f->cookie = b->n;
 	f->offload = (struct frame_offload){0};
 	b->n++;
 }

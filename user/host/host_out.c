@@ -31,16 +31,16 @@ static ssize_t write_frame(int fd, const struct batch *b, const struct frame *f)
 	struct iovec iov[2 + PIECES_MAX];
 	unsigned i;
 
-	if (f->n_pieces > PIECES_MAX)
+	if (f->shape.n_pieces > PIECES_MAX)
 		return write_many(fd, b, f);
 	iov[0] = (struct iovec){(void *)no_offload, sizeof(no_offload)};
-	iov[1] = (struct iovec){(void *)(f->head + f->head_at), f->head_len};
-	for (i = 0; i < f->n_pieces; i++) {
+	iov[1] = (struct iovec){(void *)(f->head + f->shape.head_at), f->shape.head_len};
+	for (i = 0; i < f->shape.n_pieces; i++) {
 		const struct piece *piece = &b->piece[f->piece + i];
 
 		iov[2 + i] = (struct iovec){(void *)piece->at, piece->len};
 	}
-	return writev(fd, iov, 2 + f->n_pieces);
+	return writev(fd, iov, 2 + f->shape.n_pieces);
 }
 
 void host_out(struct port *p, struct worker *w, const struct batch *b, const uint16_t *which,

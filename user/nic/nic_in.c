@@ -19,14 +19,13 @@ static bool lend(const struct umem *u, struct batch *b, uint64_t addr, uint32_t 
 	/* Of a fixed size to be a few moves: UMEM frames are far longer, and head_len rules. */
 	memcpy(f->head + FRAME_HEAD_ROOM, at, FRAME_HEAD);
 	f->len = len;
-	f->head_at = FRAME_HEAD_ROOM;
-	f->head_len = len < FRAME_HEAD ? len : FRAME_HEAD;
+	f->shape.head_at = FRAME_HEAD_ROOM;
+	f->shape.head_len = len < FRAME_HEAD ? len : FRAME_HEAD;
 	f->out = out;
-	f->cookie = umem_frame(u, addr);
 	memset(&f->offload, 0, sizeof(f->offload));
 	f->piece = b->n_pieces;
-	f->n_pieces = len > FRAME_HEAD;
-	if (f->n_pieces)
+	f->shape.n_pieces = len > FRAME_HEAD;
+	if (f->shape.n_pieces)
 		b->piece[b->n_pieces++] = (struct piece){at + FRAME_HEAD, len - FRAME_HEAD};
 	b->n++;
 	return true;

@@ -3,7 +3,9 @@
 #ifndef BATCH_H
 #define BATCH_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 /*
  * One batch belongs to one worker, which fills it, switches it and gives it back before it touches
@@ -20,7 +22,7 @@
 #define FRAME_HEAD_ROOM 8            /* room before them, for two VLAN tags */
 #define FRAME_MIN       14           /* an Ethernet header */
 #define FRAME_MAX       (65535 + 18) /* the largest IP packet, with Ethernet header and a VLAN tag */
-#define FRAME_PORT_NONE UINT32_MAX
+#define FRAME_PORT_NONE UINT16_MAX
 
 /* A run of bytes of a frame in memory that is lent for the time of the batch. */
 struct piece {
@@ -39,21 +41,32 @@ struct frame_offload {
 	uint16_t csum_offset;
 };
 
-struct frame {
-	/* written by the in side */
-	uint8_t head[FRAME_HEAD_ROOM + FRAME_HEAD];
-	uint32_t len;      /* bytes, from the destination address on, without FCS */
-	uint8_t head_at;   /* where the frame begins in head[] */
-	uint8_t head_len;  /* bytes of the frame in head[]; the pieces hold len - head_len bytes */
+/* Where a frame's bytes are: first those in head[], then the pieces. */
+struct frame_shape {
 	uint16_t n_pieces; /* may be 0 */
-	uint32_t piece;    /* index of the first one in the batch's piece[] */
-	uint32_t out;      /* destination port if the in side knows it, else FRAME_PORT_NONE */
-	uint64_t cookie;   /* the in side's: descriptor head or UMEM address */
-	struct frame_offload offload;
-	/* written by the switch */
-	uint16_t vlan; /* VLAN ID, 0 if untagged */
-	uint16_t next; /* the next frame of the batch for the same destination */
+	uint8_t head_at;   /* where the frame begins in head[] */
+	uint8_t head_len;  /* bytes of it in head[]; the pieces hold len - head_len bytes */
 };
+
+/* The usual one: FRAME_HEAD bytes, and one piece with the rest. */
+static const struct frame_shape frame_plain = {
+	.n_pieces = 1, .head_at = FRAME_HEAD_ROOM, .head_len = FRAME_HEAD};
+
+static inline bool frame_is_plain(struct frame_shape shape)
+{
+	return !memcmp(&shape, &frame_plain, sizeof(shape));
+}
+
+/* One cache line. Written by the in side, only read by everybody else. */
+struct frame {
+	uint8_t head[FRAME_HEAD_ROOM + FRAME_HEAD];
+	uint32_t len; /* bytes, from the destination address on, without FCS */
+	struct frame_shape shape;
+	uint16_t piece; /* index of the first one in the batch's piece[] */
+	uint16_t out;   /* destination port if the in side knows it, else FRAME_PORT_NONE */
+	struct frame_offload offload;
+} __attribute__((aligned(64)));
+_Static_assert(sizeof(struct frame) == 64, "and no more");
 
 struct port;
 

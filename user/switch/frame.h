@@ -13,7 +13,7 @@
 /* The longest frame that an MTU allows: it counts neither the Ethernet header nor one VLAN tag. */
 static inline uint32_t frame_max_len(const struct frame *f, uint32_t mtu)
 {
-	const uint8_t *at = f->head + f->head_at + 2 * ETH_ALEN;
+	const uint8_t *at = f->head + f->shape.head_at + 2 * ETH_ALEN;
 	uint16_t type = at[0] << 8 | at[1];
 
 	return mtu + ETH_HLEN + (type == ETH_P_8021Q || type == ETH_P_8021AD ? 4 : 0);
@@ -29,10 +29,10 @@ struct frame_stream {
 
 static inline void stream_open(struct frame_stream *s, const struct batch *b, const struct frame *f)
 {
-	s->at = f->head + f->head_at;
-	s->left = f->head_len;
+	s->at = f->head + f->shape.head_at;
+	s->left = f->shape.head_len;
 	s->piece = &b->piece[f->piece];
-	s->n_pieces = f->n_pieces;
+	s->n_pieces = f->shape.n_pieces;
 }
 
 /* Copies the next @n bytes; the caller never asks for more than the frame has. */
@@ -57,44 +57,47 @@ static inline void stream_copy(struct frame_stream *s, uint8_t *to, uint32_t n)
 
 /*
  * Small copies without a call: two overlapping moves of a fixed size cover every length of a class.
- * Fixed sizes also read head[] as it was written, 32 bytes at once, which the CPU's store buffer
+ * Fixed sizes also read head[] as it was written, in wide moves, which the CPU's store buffer
  * forwards; smaller reads wait for the cache.
  */
-static inline void copy_piece(uint8_t *to, const uint8_t *from, uint32_t n)
+static __always_inline void copy_ends(uint8_t *to, const uint8_t *from, uint32_t n, size_t size)
 {
-	if (n > 64) {
-		memcpy(to, from, n);
-	} else if (n >= 32) {
-		uint8_t first[32], last[32];
+	uint8_t first[64], last[64];
 
-		memcpy(first, from, 32);
-		memcpy(last, from + n - 32, 32);
-		memcpy(to, first, 32);
-		memcpy(to + n - 32, last, 32);
-	} else if (n >= 16) {
-		uint8_t first[16], last[16];
+	memcpy(first, from, size);
+	memcpy(last, from + n - size, size);
+	memcpy(to, first, size);
+	memcpy(to + n - size, last, size);
+}
 
-		memcpy(first, from, 16);
-		memcpy(last, from + n - 16, 16);
-		memcpy(to, first, 16);
-		memcpy(to + n - 16, last, 16);
-	} else {
+static __always_inline void copy_piece(uint8_t *to, const uint8_t *from, uint32_t n)
+{
+	if (n > 128)
 		memcpy(to, from, n);
-	}
+	else if (n > 64)
+		copy_ends(to, from, n, 64);
+	else if (n > 32)
+		copy_ends(to, from, n, 32);
+	else if (n >= 16)
+		copy_ends(to, from, n, 16);
+	else
+		memcpy(to, from, n);
 }
 
 /* The whole frame into one run of memory. */
-static inline void frame_copy(uint8_t *to, const struct batch *b, const struct frame *f)
+static __always_inline void frame_copy(uint8_t *to, const struct batch *b, const struct frame *f)
 {
 	const struct piece *p = &b->piece[f->piece];
 	unsigned i;
 
-	if (f->head_len == FRAME_HEAD)
-		memcpy(to, f->head + f->head_at, FRAME_HEAD);
-	else
-		memcpy(to, f->head + f->head_at, f->head_len);
-	to += f->head_len;
-	for (i = 0; i < f->n_pieces; i++) {
+	if (__builtin_expect(frame_is_plain(f->shape), 1)) {
+		memcpy(to, f->head + FRAME_HEAD_ROOM, FRAME_HEAD);
+		copy_piece(to + FRAME_HEAD, p->at, p->len);
+		return;
+	}
+	memcpy(to, f->head + f->shape.head_at, f->shape.head_len);
+	to += f->shape.head_len;
+	for (i = 0; i < f->shape.n_pieces; i++) {
 		copy_piece(to, p[i].at, p[i].len);
 		to += p[i].len;
 	}

@@ -8,21 +8,29 @@
 #include "switch/rcu.h"
 
 /*
- * Two passes. The first looks every frame up and threads it onto the list of its destination
- * (worker->first[], ->last[], frame->next; all by frame number, NO_FRAME ends a list); what goes to
- * everybody has a list of its own. The second calls out() once for each destination, with the
- * frames of its own list and of the flood list in the order in which they came.
+ * Two passes. The first cuts the batch into runs: frames one behind the other that have the same
+ * addresses, and so the same destination, which is looked up once. Runs are threaded onto the list
+ * of their destination (worker->first[], ->last[], run.next; all by run number, NO_RUN ends a
+ * list); what goes to everybody has a list of its own. The second pass calls out() once for each
+ * destination, with the frames of its own list and of the flood list in the order in which they
+ * came.
  *
  * Frames are only read here, through the private copy of their first bytes.
  */
-#define NO_FRAME UINT16_MAX
+#define NO_RUN UINT16_MAX
+
+struct run {
+	uint16_t first, n; /* frames */
+	uint16_t next;     /* the next run for the same destination */
+};
 
 struct lists {
 	struct port_table *table;
 	uint16_t flood_first, flood_last;
 	unsigned n_active;
-	unsigned n_listed;             /* frames on lists of destinations */
+	unsigned n_runs;
 	uint16_t active[BATCH_FRAMES]; /* destinations with a list */
+	struct run run[BATCH_FRAMES];
 };
 
 static bool is_multicast(const uint8_t *mac)
@@ -41,13 +49,13 @@ static bool is_link_local(const uint8_t *mac)
 /* The VLAN ID of the outermost tag, 0 without one. */
 static uint16_t read_vlan(const struct frame *f)
 {
-	const uint8_t *at = f->head + f->head_at;
+	const uint8_t *at = f->head + f->shape.head_at;
 	uint16_t type;
 
 	memcpy(&type, at + 12, 2);
 	if (type != htons(ETH_P_8021Q) && type != htons(ETH_P_8021AD))
 		return 0;
-	if (f->head_len < 16)
+	if (f->shape.head_len < 16)
 		return 0;
 	return (at[14] << 8 | at[15]) & 0xfff;
 }
@@ -82,27 +90,24 @@ static void learn(struct worker *w, const struct port *in, uint64_t key)
 	w->recent[at].at = stamp;
 }
 
-static void append(struct worker *w, struct lists *l, struct batch *b, uint16_t i, uint32_t out)
+static void append(struct worker *w, struct lists *l, uint16_t r, uint32_t out)
 {
-	b->frame[i].next = NO_FRAME;
-	if (w->first[out] == NO_FRAME) {
-		w->first[out] = i;
+	if (w->first[out] == NO_RUN) {
+		w->first[out] = r;
 		l->active[l->n_active++] = out;
 	} else {
-		b->frame[w->last[out]].next = i;
+		l->run[w->last[out]].next = r;
 	}
-	w->last[out] = i;
-	l->n_listed++;
+	w->last[out] = r;
 }
 
-static void append_flood(struct lists *l, struct batch *b, uint16_t i)
+static void append_flood(struct lists *l, uint16_t r)
 {
-	b->frame[i].next = NO_FRAME;
-	if (l->flood_first == NO_FRAME)
-		l->flood_first = i;
+	if (l->flood_first == NO_RUN)
+		l->flood_first = r;
 	else
-		b->frame[l->flood_last].next = i;
-	l->flood_last = i;
+		l->run[l->flood_last].next = r;
+	l->flood_last = r;
 }
 
 static bool may_pass(const struct port *in, const struct port *out)
@@ -113,118 +118,154 @@ static bool may_pass(const struct port *in, const struct port *out)
 #define OUT_FLOOD (FRAME_PORT_NONE - 1)
 
 /* Where a frame goes: a port number, OUT_FLOOD or FRAME_PORT_NONE for nowhere. */
-static uint32_t look_up(struct worker *w, const struct frame *f, uint64_t mac)
+static uint32_t look_up(struct worker *w, const struct frame *f, uint64_t mac, uint16_t vlan)
 {
 	uint32_t value;
 
 	if (f->out != FRAME_PORT_NONE)
 		return f->out;
-	if (fdb_find(w->sw->fdb, fdb_key(mac, f->vlan), &value))
+	if (fdb_find(w->sw->fdb, fdb_key(mac, vlan), &value))
 		return FDB_SLOT_PORT(value);
 	/* A static address is where it is on every VLAN. */
-	if (f->vlan && fdb_find(w->sw->fdb, fdb_key(mac, 0), &value) && value & FDB_SLOT_STATIC)
+	if (vlan && fdb_find(w->sw->fdb, fdb_key(mac, 0), &value) && value & FDB_SLOT_STATIC)
 		return FDB_SLOT_PORT(value);
 	return OUT_FLOOD;
 }
 
-/* First pass. */
-static void decide(struct worker *w, struct batch *b, struct lists *l)
+static uint16_t add_run(struct lists *l, unsigned first, unsigned n)
 {
-	unsigned same_port = 0, no_destination = 0, bad_source = 0, link_local = 0;
-	uint64_t last_src = 0, last_dst = 0;
-	uint32_t last_out = 0;
-	unsigned i;
-
-	for (i = 0; i < b->n; i++) {
-		struct frame *f = &b->frame[i];
-		const uint8_t *at = f->head + f->head_at;
-		uint64_t dst = fdb_mac_wide(at), src = fdb_mac_wide(at + 6), key;
-		struct port *to;
-		uint32_t out;
-
-		if (is_multicast(at + 6) || !src) {
-			bad_source++;
-			continue;
-		}
-		f->vlan = read_vlan(f);
-		key = fdb_key(src, f->vlan);
-		if (key != last_src)
-			learn(w, b->in, key);
-		last_src = key;
-		if (is_multicast(at)) {
-			if (is_link_local(at))
-				link_local++;
-			else
-				append_flood(l, b, i);
-			continue;
-		}
-		key = fdb_key(dst, f->vlan);
-		if (key == last_dst && f->out == FRAME_PORT_NONE)
-			out = last_out;
-		else
-			out = look_up(w, f, dst);
-		if (f->out == FRAME_PORT_NONE) {
-			last_dst = key;
-			last_out = out;
-		}
-		if (out == OUT_FLOOD) {
-			append_flood(l, b, i);
-			continue;
-		}
-		to = out < VXS_PORTS_MAX ? l->table->by_id[out] : NULL;
-		if (!to)
-			no_destination++;
-		else if (!may_pass(b->in, to))
-			same_port++;
-		else
-			append(w, l, b, i, out);
-	}
-	port_drop(b->in, bad_source, bad_source);
-	port_drop(b->in, link_local, link_local);
-	port_drop(b->in, same_port, same_port);
-	port_drop(b->in, no_destination, no_destination);
+	l->run[l->n_runs] = (struct run){.first = first, .n = n, .next = NO_RUN};
+	return l->n_runs++;
 }
 
-/* Merges the list of one destination with the flood list, in the order of arrival. */
-static unsigned merge(const struct batch *b, uint16_t own, uint16_t flood, uint16_t *which)
+struct verdicts {
+	unsigned same_port, no_destination, bad_source, link_local;
+};
+
+/* Decides for frame @i and the @n - 1 after it, which are alike. */
+static void decide(struct worker *w, struct batch *b, struct lists *l, unsigned i, unsigned n,
+		   struct verdicts *v)
 {
-	unsigned n = 0;
+	const struct frame *f = &b->frame[i];
+	const uint8_t *at = f->head + f->shape.head_at;
+	uint64_t dst = fdb_mac_wide(at), src = fdb_mac_wide(at + 6);
+	uint32_t out = OUT_FLOOD;
+	struct port *to;
+	uint16_t vlan;
 
-	while (own != NO_FRAME || flood != NO_FRAME) {
-		uint16_t *from = own < flood ? &own : &flood; /* NO_FRAME is the highest number */
+	if (is_multicast(at + 6) || !src) {
+		v->bad_source += n;
+		return;
+	}
+	vlan = read_vlan(f);
+	learn(w, b->in, fdb_key(src, vlan));
+	if (is_multicast(at)) {
+		if (is_link_local(at)) {
+			v->link_local += n;
+			return;
+		}
+	} else {
+		out = look_up(w, f, dst, vlan);
+	}
+	if (out == OUT_FLOOD) {
+		append_flood(l, add_run(l, i, n));
+		return;
+	}
+	to = out < VXS_PORTS_MAX ? l->table->by_id[out] : NULL;
+	if (!to)
+		v->no_destination += n;
+	else if (!may_pass(b->in, to))
+		v->same_port += n;
+	else
+		append(w, l, add_run(l, i, n), out);
+}
 
-		which[n++] = *from;
-		*from = b->frame[*from].next;
+/*
+ * How many frames from @f on, @max at most, have the same done with them: addresses, Ethertype and
+ * what would be a VLAN ID are the first 16 bytes.
+ */
+static unsigned count_alike(const struct frame *f, unsigned max)
+{
+	const unsigned at = f->shape.head_at;
+	const struct frame_shape shape = f->shape;
+	const uint16_t out = f->out;
+	uint64_t first[2], other[2];
+	unsigned n;
+
+	if (shape.head_len < sizeof(first))
+		return 1;
+	memcpy(first, f->head + at, sizeof(first));
+	for (n = 1; n < max; n++) {
+		f++;
+		memcpy(other, f->head + at, sizeof(other));
+		if ((first[0] ^ other[0]) | (first[1] ^ other[1]) || f->out != out ||
+		    memcmp(&f->shape, &shape, sizeof(shape)))
+			break;
 	}
 	return n;
 }
 
-static void visit(struct worker *w, struct batch *b, struct port *to, uint16_t flood)
+/* First pass. */
+static void decide_all(struct worker *w, struct batch *b, struct lists *l)
+{
+	struct verdicts v = {0};
+	unsigned i, n;
+
+	for (i = 0; i < b->n; i += n) {
+		n = count_alike(&b->frame[i], b->n - i);
+		decide(w, b, l, i, n, &v);
+	}
+	port_drop(b->in, bad_source, v.bad_source);
+	port_drop(b->in, link_local, v.link_local);
+	port_drop(b->in, same_port, v.same_port);
+	port_drop(b->in, no_destination, v.no_destination);
+}
+
+/* Merges the list of one destination with the flood list, in the order of arrival. */
+static unsigned merge(const struct lists *l, uint16_t own, uint16_t flood, uint16_t *which)
+{
+	unsigned i, n = 0;
+
+	while (own != NO_RUN || flood != NO_RUN) {
+		uint16_t *from = own < flood ? &own : &flood; /* NO_RUN is the highest number */
+		const struct run *r = &l->run[*from];
+
+		for (i = 0; i < r->n; i++)
+			which[n++] = r->first + i;
+		*from = r->next;
+	}
+	return n;
+}
+
+static void visit(struct worker *w, struct batch *b, const struct lists *l, struct port *to,
+		  uint16_t flood)
 {
 	uint16_t which[BATCH_FRAMES];
-	unsigned n = merge(b, w->first[to->id], flood, which);
+	unsigned n = merge(l, w->first[to->id], flood, which);
 
 	if (n)
 		to->ops->out(to, w, b, which, n);
 }
 
-/* The whole batch has one destination: the usual case, without walking its list. */
-static void visit_only(struct worker *w, struct batch *b, struct port *to)
-{
-	uint16_t which[BATCH_FRAMES];
-	unsigned i;
+/* 0, 1, 2, ... as an argument for out(). */
+#define N4(n)  n, n + 1, n + 2, n + 3
+#define N16(n) N4(n), N4(n + 4), N4(n + 8), N4(n + 12)
+#define N64(n) N16(n), N16(n + 16), N16(n + 32), N16(n + 48)
+static const uint16_t numbers[] = {N64(0), N64(64)};
+_Static_assert(sizeof(numbers) == BATCH_FRAMES * sizeof(numbers[0]), "one for each frame");
 
-	for (i = 0; i < b->n; i++)
-		which[i] = i;
-	to->ops->out(to, w, b, which, b->n);
+/* Everything has one destination: the usual case. */
+static void visit_only(struct worker *w, struct batch *b, const struct run *r, struct port *to)
+{
+	to->ops->out(to, w, b, numbers + r->first, r->n);
 }
 
-static unsigned count(const struct batch *b, uint16_t first)
+static unsigned count(const struct lists *l, uint16_t first)
 {
 	unsigned n = 0;
 
-	for (; first != NO_FRAME; first = b->frame[first].next)
-		n++;
+	for (; first != NO_RUN; first = l->run[first].next)
+		n += l->run[first].n;
 	return n;
 }
 
@@ -234,26 +275,26 @@ void switch_batch(struct worker *w, struct batch *b)
 	struct lists l;
 
 	l.table = rcu_get(w->sw->ports);
-	l.flood_first = l.flood_last = NO_FRAME;
-	l.n_active = l.n_listed = 0;
+	l.flood_first = l.flood_last = NO_RUN;
+	l.n_active = l.n_runs = 0;
 	if (!l.table)
 		return;
-	decide(w, b, &l);
-	if (l.n_active == 1 && l.n_listed == b->n) {
-		visit_only(w, b, l.table->by_id[l.active[0]]);
-	} else if (l.flood_first == NO_FRAME) {
+	decide_all(w, b, &l);
+	if (l.n_active == 1 && l.n_runs == 1) {
+		visit_only(w, b, &l.run[0], l.table->by_id[l.active[0]]);
+	} else if (l.flood_first == NO_RUN) {
 		for (i = 0; i < l.n_active; i++)
-			visit(w, b, l.table->by_id[l.active[i]], NO_FRAME);
+			visit(w, b, &l, l.table->by_id[l.active[i]], NO_RUN);
 	} else {
 		for (i = 0; i < l.table->n; i++) {
 			if (!may_pass(b->in, l.table->all[i]))
 				continue;
-			visit(w, b, l.table->all[i], l.flood_first);
+			visit(w, b, &l, l.table->all[i], l.flood_first);
 			visited++;
 		}
 		if (!visited)
-			port_drop(b->in, no_destination, count(b, l.flood_first));
+			port_drop(b->in, no_destination, count(&l, l.flood_first));
 	}
 	for (i = 0; i < l.n_active; i++)
-		w->first[l.active[i]] = NO_FRAME;
+		w->first[l.active[i]] = NO_RUN;
 }

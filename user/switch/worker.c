@@ -208,7 +208,7 @@ int worker_new(struct worker **out, unsigned id, struct vswitch *sw)
 	if (posix_memalign((void **)&w, 64, sizeof(*w)))
 		return -ENOMEM;
 	memset(w, 0, sizeof(*w));
-	memset(w->first, 0xff, sizeof(w->first)); /* no lists: switch.c's NO_FRAME */
+	memset(w->first, 0xff, sizeof(w->first)); /* no lists: switch.c's NO_RUN */
 	w->id = id;
 	w->cpu = -1;
 	w->sw = sw;

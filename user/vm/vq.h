@@ -65,8 +65,8 @@ struct vq {
 	uint16_t signalled; /* used_at when the guest was last considered for notification */
 	bool signalled_valid;
 	bool quiet;    /* the guest was told not to kick */
-	uint16_t lent; /* chains of the last in(), to be given back */
-	uint16_t lent_head[BATCH_FRAMES];
+	uint16_t lent; /* chains of the last in(), already in the used ring, to be given back */
+	struct vu_cursor cursor;
 	uint64_t calls; /* notifications sent; statistics */
 };
 

@@ -3,6 +3,7 @@
 #ifndef VQ_SPLIT_H
 #define VQ_SPLIT_H
 
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -31,12 +32,69 @@ static inline unsigned ring_broken(struct vq *q, enum vq_broken why)
 }
 
 /*
- * Stands behind each copy out of guest memory: whatever is checked and used from here on is the
- * copy. Without it the compiler might read the original once more.
+ * Reads guest memory once: the compiler knows nothing of the value but that it is in a register,
+ * and can't read it again where it is used after it was checked.
  */
-static inline void copied(void)
+static inline uint64_t guest_read64(const void *at)
 {
-	__asm__ volatile("" ::: "memory");
+	uint64_t value;
+
+	memcpy(&value, at, sizeof(value));
+	__asm__("" : "+r"(value));
+	return value;
+}
+
+/* One descriptor, copied out of guest memory. */
+struct desc {
+	uint64_t gpa;
+	uint32_t len;
+	uint16_t flags, next;
+};
+
+/* @at may be unaligned. */
+static inline struct desc guest_read_desc(const void *at)
+{
+	uint64_t rest = le64toh(guest_read64((const uint8_t *)at + 8));
+
+	return (struct desc){
+		.gpa = le64toh(guest_read64(at)),
+		.len = (uint32_t)rest,
+		.flags = (uint16_t)(rest >> 32),
+		.next = rest >> 48,
+	};
+}
+
+/*
+ * What the loops over a ring need of the queue. They write to guest memory, which could be anything
+ * as far as the compiler knows; a copy whose address nobody takes stays in registers all the same.
+ */
+struct view {
+	const struct vring_desc *desc;
+	const uint16_t *avail;
+	struct vring_used_elem *used;
+	uint32_t mask;
+	const struct vu_mem *mem;
+	struct vu_cursor cursor;
+};
+
+static __always_inline struct view view_of(const struct vq *q)
+{
+	return (struct view){
+		.desc = q->desc,
+		.avail = q->avail->ring,
+		.used = q->used->ring,
+		.mask = q->size - 1,
+		.mem = q->mem,
+		.cursor = q->cursor,
+	};
+}
+
+/* Entry @at of the used ring, modulo its size; the guest sees it when the index is published. */
+static __always_inline void write_used(struct vring_used_elem *used, uint32_t head, uint32_t len)
+{
+	uint64_t both = htole64((uint64_t)len << 32 | head);
+
+	memcpy(used, &both, sizeof(both));
 }
 
 /*
@@ -50,42 +108,49 @@ static inline void copied(void)
 struct look {
 	uint8_t *at; /* NULL unless the chain is one descriptor in one piece of memory */
 	uint32_t len;
-	uint16_t head;
+	uint32_t head;
 };
 
-static inline void look_at(struct vq *q, struct look *l, uint16_t avail_at, uint16_t flags)
+/* Looks at the available ring's entry @at; @flags are those of a plain descriptor. */
+static __always_inline struct look look_at(struct view *v, uint32_t at, uint16_t flags)
 {
-	struct vring_desc d;
-	uint32_t n;
+	struct look l = {.head = __atomic_load_n(&v->avail[at & v->mask], __ATOMIC_RELAXED)};
+	struct desc d;
+	uint64_t off;
 
-	l->at = NULL;
-	l->head = __atomic_load_n(&q->avail->ring[avail_at & (q->size - 1)], __ATOMIC_RELAXED);
-	if (l->head >= q->size)
-		return;
-	memcpy(&d, &q->desc[l->head], sizeof(d));
-	copied();
+	if (l.head > v->mask)
+		return l;
+	d = guest_read_desc(&v->desc[l.head]);
 	if (d.flags != flags)
-		return;
-	n = d.len;
-	l->at = vu_mem_gpa(q->mem, d.addr, &n);
-	l->len = n;
-	if (n != d.len)
-		l->at = NULL;
+		return l;
+	off = d.gpa - v->cursor.gpa;
+	if (off >= v->cursor.size) {
+		const struct vu_region *r = vu_mem_region(v->mem, d.gpa);
+
+		if (!r)
+			return l;
+		v->cursor = (struct vu_cursor){.gpa = r->gpa, .size = r->size, .at = r->at};
+		off = d.gpa - r->gpa;
+	}
+	if (d.len > v->cursor.size - off)
+		return l;
+	l.at = v->cursor.at + off;
+	l.len = d.len;
+	return l;
 }
 
 /* A walk over one descriptor chain, in the ring's table or in an indirect one. */
 struct chain {
-	const uint8_t *table;   /* may be unaligned when indirect */
-	uint32_t size;          /* descriptors in it */
-	uint32_t left;          /* descriptors that the chain may still have */
-	bool in_table;          /* an indirect one; the ring may serve as one as well */
-	struct vring_desc desc; /* the current one: our copy */
+	const uint8_t *table; /* may be unaligned when indirect */
+	uint32_t size;        /* descriptors in it */
+	uint32_t left;        /* descriptors that the chain may still have */
+	bool in_table;        /* an indirect one; the ring may serve as one as well */
+	struct desc desc;     /* the current one: our copy */
 };
 
 static inline void load_desc(struct chain *c, uint32_t at)
 {
-	memcpy(&c->desc, c->table + 16ull * at, sizeof(c->desc));
-	copied();
+	c->desc = guest_read_desc(c->table + 16ull * at);
 }
 
 static inline unsigned enter_indirect(struct vq *q, struct chain *c)
@@ -94,7 +159,7 @@ static inline unsigned enter_indirect(struct vq *q, struct chain *c)
 
 	if (!q->indirect || c->desc.flags & VRING_DESC_F_NEXT || !n || len % 16 || n > 32768)
 		return VQ_BAD_INDIRECT;
-	c->table = vu_mem_gpa(q->mem, c->desc.addr, &len);
+	c->table = vu_mem_gpa(q->mem, &q->cursor, c->desc.gpa, &len);
 	if (!c->table || len / 16 != n)
 		return VQ_BAD_ADDRESS;
 	c->size = n;
@@ -106,11 +171,11 @@ static inline unsigned enter_indirect(struct vq *q, struct chain *c)
 
 static inline unsigned chain_open(struct vq *q, struct chain *c, uint32_t head)
 {
-	if (head >= q->size)
-		return VQ_BAD_HEAD;
 	c->table = (const uint8_t *)q->desc;
 	c->size = q->size;
 	c->in_table = false;
+	if (head >= q->size)
+		return VQ_BAD_HEAD;
 	c->left = (q->size < CHAIN_MAX ? q->size : CHAIN_MAX) - 1;
 	load_desc(c, head);
 	return c->desc.flags & VRING_DESC_F_INDIRECT ? enter_indirect(q, c) : VQ_OK;
@@ -141,12 +206,17 @@ static inline unsigned chain_next(struct vq *q, struct chain *c)
 /* Interrupts the guest if it asked for it (2.7.7.2, 2.7.10); used_at was just published. */
 static inline void notify(struct vq *q)
 {
+	int fd = __atomic_load_n(&q->call_fd, __ATOMIC_ACQUIRE);
 	uint16_t old = q->signalled, new = q->used_at;
 	uint64_t one = 1;
 	bool need;
 	ssize_t n;
-	int fd;
 
+	q->signalled = new;
+	if (fd < 0) { /* whoever gives us one signals it once, for all that was until then */
+		q->signalled_valid = false;
+		return;
+	}
 	/* The used index must be visible before we read whether the guest wants to know. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (q->event_idx) {
@@ -157,10 +227,8 @@ static inline void notify(struct vq *q)
 		need = !(__atomic_load_n(&q->avail->flags, __ATOMIC_RELAXED) &
 			 VRING_AVAIL_F_NO_INTERRUPT);
 	}
-	q->signalled = new;
 	q->signalled_valid = true;
-	fd = __atomic_load_n(&q->call_fd, __ATOMIC_ACQUIRE);
-	if (!need || fd < 0)
+	if (!need)
 		return;
 	n = write(fd, &one, sizeof(one)); /* EAGAIN: it is readable already */
 	if (n < 0 && errno == EINTR)      /* it waited, until control/watchdog.c came */

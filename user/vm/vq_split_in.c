@@ -17,19 +17,18 @@ struct taking {
 	uint32_t hdr_have;
 	uint32_t len;      /* of the frame */
 	unsigned first, n; /* its pieces */
-	unsigned steps;
 };
 
 /* Adds what one descriptor points to: header bytes first, then pieces of the frame. */
-static inline unsigned take_desc(struct vq *q, struct batch *b, const struct vring_desc *d,
+static inline unsigned take_desc(struct vq *q, struct batch *b, const struct desc *d,
 				 struct taking *t)
 {
-	uint64_t gpa = d->addr;
+	uint64_t gpa = d->gpa;
 	uint32_t left = d->len;
 
 	while (left) {
 		uint32_t n = left;
-		const uint8_t *at = vu_mem_gpa(q->mem, gpa, &n);
+		const uint8_t *at = vu_mem_gpa(q->mem, &q->cursor, gpa, &n);
 
 		if (!at)
 			return VQ_BAD_ADDRESS;
@@ -40,7 +39,10 @@ static inline unsigned take_desc(struct vq *q, struct batch *b, const struct vri
 
 			if (part > n)
 				part = n;
-			memcpy(t->hdr + t->hdr_have, at, part);
+			if (part == VQ_HDR_MAX)
+				memcpy(t->hdr, at, VQ_HDR_MAX);
+			else
+				memcpy(t->hdr + t->hdr_have, at, part);
 			t->hdr_have += part;
 			at += part;
 			n -= part;
@@ -63,46 +65,36 @@ static inline void take_head(struct batch *b, struct frame *f, const struct taki
 {
 	struct piece *p = &b->piece[t->first];
 	uint8_t *to = f->head + FRAME_HEAD_ROOM;
-	unsigned skip = 0;
+	unsigned skip = 0, have = 0;
 
-	f->len = t->len;
-	f->head_at = FRAME_HEAD_ROOM;
 	if (p->len > FRAME_HEAD) {
 		memcpy(to, p->at, FRAME_HEAD);
 		p->at += FRAME_HEAD;
 		p->len -= FRAME_HEAD;
-		f->head_len = FRAME_HEAD;
-	} else {
-		f->head_len = 0;
-		while (skip < t->n && f->head_len < FRAME_HEAD) {
-			uint32_t n = FRAME_HEAD - f->head_len;
+		have = FRAME_HEAD;
+	}
+	while (skip < t->n && have < FRAME_HEAD) {
+		uint32_t n = FRAME_HEAD - have;
 
-			if (n > p->len)
-				n = p->len;
-			memcpy(to + f->head_len, p->at, n);
-			f->head_len += n;
-			p->at += n;
-			p->len -= n;
-			if (!p->len) {
-				p++;
-				skip++;
-			}
+		if (n > p->len)
+			n = p->len;
+		memcpy(to + have, p->at, n);
+		have += n;
+		p->at += n;
+		p->len -= n;
+		if (!p->len) {
+			p++;
+			skip++;
 		}
 	}
+	f->len = t->len;
 	f->piece = t->first + skip;
-	f->n_pieces = t->n - skip;
+	f->shape = (struct frame_shape){
+		.n_pieces = t->n - skip, .head_at = FRAME_HEAD_ROOM, .head_len = have};
 }
 
-/* Copied as a whole, not field by field: the bytes lie in the same order. */
-static inline void take_offload(struct frame *f, const uint8_t *at)
-{
-	_Static_assert(sizeof(f->offload) == sizeof(struct virtio_net_hdr), "the same fields");
-	memcpy(&f->offload, at, sizeof(f->offload));
-	copied();
-}
-
-/* Any chain whatever. */
-static unsigned take_slow(struct vq *q, struct batch *b, uint32_t head, unsigned *steps)
+/* Any chain whatever, as frame b->n. */
+static unsigned take_chain(struct vq *q, struct batch *b, uint32_t head, unsigned *steps)
 {
 	struct taking t = {.first = b->n_pieces};
 	struct frame *f = &b->frame[b->n];
@@ -126,55 +118,22 @@ static unsigned take_slow(struct vq *q, struct batch *b, uint32_t head, unsigned
 	if (t.len < FRAME_MIN)
 		return TAKE_SHORT;
 	take_head(b, f, &t);
-	take_offload(f, t.hdr);
+	memcpy(&f->offload, t.hdr, sizeof(f->offload));
+	f->out = FRAME_PORT_NONE;
 	b->n_pieces = t.first + t.n;
 	return TAKE_FRAME;
 }
 
-/* The common case: header and frame in one piece of one descriptor. False: it is not that case. */
-static inline bool take_fast(struct vq *q, struct batch *b, const struct look *l)
-{
-	struct frame *f = &b->frame[b->n];
-	const uint8_t *at = l->at;
-	uint32_t n = l->len;
-
-	if (!at || n <= q->hdr_len + FRAME_HEAD || n > FRAME_MAX || b->n_pieces == BATCH_PIECES)
-		return false;
-	take_offload(f, at);
-	at += q->hdr_len;
-	n -= q->hdr_len;
-	memcpy(f->head + FRAME_HEAD_ROOM, at, FRAME_HEAD);
-	f->len = n;
-	f->head_at = FRAME_HEAD_ROOM;
-	f->head_len = FRAME_HEAD;
-	f->n_pieces = 1;
-	f->piece = b->n_pieces;
-	b->piece[b->n_pieces++] = (struct piece){.at = at + FRAME_HEAD, .len = n - FRAME_HEAD};
-	return true;
-}
-
-static inline unsigned take(struct vq *q, struct batch *b, const struct look *l, unsigned *steps)
-{
-	struct frame *f = &b->frame[b->n];
-	unsigned verdict = TAKE_FRAME;
-
-	if (take_fast(q, b, l))
-		++*steps;
-	else
-		verdict = take_slow(q, b, l->head, steps);
-	f->out = FRAME_PORT_NONE;
-	f->cookie = l->head;
-	return verdict;
-}
-
 /* No offload is negotiated yet, so a guest that asks for one breaks its promise (5.1.6.2). */
-static bool has_bad_offload(const struct frame_offload *o)
+static inline bool has_bad_offload(const struct frame_offload *o)
 {
 	return o->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM || o->gso_type != VIRTIO_NET_HDR_GSO_NONE;
 }
 
 struct in_count {
-	unsigned bytes, short_frame, long_frame, bad_offload, disabled;
+	unsigned short_frame, long_frame, bad_offload;
+	uint64_t bytes;
+	unsigned steps; /* descriptors that take_chain() has looked at */
 };
 
 static void count_in(struct vxs_port_stats *stats, const struct batch *b, const struct in_count *c)
@@ -184,45 +143,118 @@ static void count_in(struct vxs_port_stats *stats, const struct batch *b, const 
 	stat_drop(stats, short_frame, c->short_frame);
 	stat_drop(stats, long_frame, c->long_frame);
 	stat_drop(stats, bad_offload, c->bad_offload);
-	stat_drop(stats, queue_disabled, c->disabled);
 }
 
-/* Sorts what take() brought: keep it, drop it, or stop (false). */
-static inline bool keep(struct vq *q, struct batch *b, unsigned verdict, bool enabled,
-			struct in_count *c)
+/* Takes a chain the general way, and sorts what it is: kept, dropped, or the end (false). */
+static bool take(struct vq *q, struct batch *b, uint32_t head, struct in_count *c)
 {
 	const struct frame *f = &b->frame[b->n];
+	unsigned verdict;
 
-	if (verdict == TAKE_FRAME) {
-		if (!enabled) {
-			c->disabled++;
-		} else if (has_bad_offload(&f->offload)) {
-			c->bad_offload++;
-		} else {
-			c->bytes += f->len;
-			b->n++;
-		}
-		return true;
-	}
-	if (verdict == TAKE_SHORT)
+	if (c->steps >= STEPS_MAX)
+		return false;
+	verdict = take_chain(q, b, head, &c->steps);
+	if (verdict == TAKE_FRAME && has_bad_offload(&f->offload)) {
+		c->bad_offload++;
+	} else if (verdict == TAKE_FRAME) {
+		c->bytes += f->len;
+		b->n++;
+	} else if (verdict == TAKE_SHORT) {
 		c->short_frame++;
-	else if (verdict == TAKE_LONG)
+	} else if (verdict == TAKE_LONG) {
 		c->long_frame++;
-	else if (verdict != TAKE_LATER)
-		ring_broken(q, verdict);
-	return verdict == TAKE_SHORT || verdict == TAKE_LONG;
+	} else {
+		if (verdict != TAKE_LATER)
+			ring_broken(q, verdict);
+		return false;
+	}
+	return true;
 }
 
-/* The next chains, @max at most; both lines of a small frame and its header are on their way. */
-static inline unsigned look_ahead(struct vq *q, struct look *look, unsigned max)
+/*
+ * The common case: header and frame in one piece of one descriptor. False: it is not that case.
+ * Header and frame are copied as a whole, not field by field: the bytes lie in the same order.
+ */
+static __always_inline bool take_plain(struct frame *f, struct piece *p, uint16_t piece,
+				       const struct look *l, uint32_t hdr_len)
 {
-	unsigned i, n = max < LOOK_AHEAD ? max : LOOK_AHEAD;
+	const uint8_t *at = l->at;
+	struct frame_offload offload;
+	uint64_t first;
+
+	_Static_assert(sizeof(offload) == sizeof(struct virtio_net_hdr), "the same fields");
+	if (!at || l->len - hdr_len - FRAME_HEAD - 1 >= FRAME_MAX - FRAME_HEAD)
+		return false;
+	first = guest_read64(at);
+	memcpy(&offload, &first, sizeof(first));
+	if (has_bad_offload(&offload))
+		return false;
+	memcpy((uint8_t *)&offload + sizeof(first), at + sizeof(first),
+	       sizeof(offload) - sizeof(first));
+	memcpy(f->head + FRAME_HEAD_ROOM, at + hdr_len, FRAME_HEAD);
+	f->len = l->len - hdr_len;
+	f->shape = frame_plain;
+	f->piece = piece;
+	f->out = FRAME_PORT_NONE;
+	f->offload = offload;
+	p->at = at + hdr_len + FRAME_HEAD;
+	p->len = l->len - hdr_len - FRAME_HEAD;
+	return true;
+}
+
+/*
+ * The next @n chains; both lines of a small frame and its header are on their way. Each chain is
+ * written to the used ring at once, which the guest sees when done() publishes it.
+ */
+static __always_inline void look_ahead(struct view *v, struct look *look, uint32_t avail_at,
+				       uint32_t used_at, unsigned n)
+{
+	unsigned i;
 
 	for (i = 0; i < n; i++) {
-		look_at(q, &look[i], q->avail_at + i, 0);
+		look[i] = look_at(v, avail_at + i, 0);
 		__builtin_prefetch(look[i].at);
 		__builtin_prefetch(look[i].at + 64);
+		write_used(&v->used[(used_at + i) & v->mask], look[i].head, 0);
 	}
+}
+
+/* Takes @n chains, or fewer if the batch has no room for more; returns how many. */
+static __always_inline unsigned take_all(struct vq *q, struct batch *b, unsigned n,
+					 uint32_t hdr_len, struct in_count *c)
+{
+	const uint32_t avail_at = q->avail_at, used_at = q->used_at;
+	struct frame *f = b->frame;
+	struct look look[LOOK_AHEAD];
+	struct view v = view_of(q);
+	unsigned i, k, m, piece = 0;
+	uint64_t bytes = 0;
+
+	for (i = 0; i < n; i += m) {
+		m = n - i < LOOK_AHEAD ? n - i : LOOK_AHEAD;
+		look_ahead(&v, look, avail_at + i, used_at + i, m);
+		for (k = 0; k < m; k++) {
+			if (piece < BATCH_PIECES &&
+			    take_plain(f, &b->piece[piece], piece, &look[k], hdr_len)) {
+				bytes += f->len;
+				f++;
+				piece++;
+				continue;
+			}
+			b->n = f - b->frame;
+			b->n_pieces = piece;
+			if (!take(q, b, look[k].head, c)) {
+				n = m = i + k;
+				break;
+			}
+			f = &b->frame[b->n];
+			piece = b->n_pieces;
+		}
+	}
+	b->n = f - b->frame;
+	b->n_pieces = piece;
+	c->bytes += bytes;
+	q->cursor = v.cursor;
 	return n;
 }
 
@@ -238,11 +270,8 @@ static inline unsigned look_ahead(struct vq *q, struct look *look, unsigned max)
  */
 unsigned vq_split_in(struct vq *q, struct vxs_port_stats *stats, struct batch *b)
 {
-	bool enabled = __atomic_load_n(&q->enabled, __ATOMIC_RELAXED);
 	struct in_count count = {0};
-	unsigned i, m, n, taken, steps = 0;
-	struct look look[LOOK_AHEAD];
-	bool more = true;
+	unsigned n;
 
 	b->n = 0;
 	b->n_pieces = 0;
@@ -257,37 +286,27 @@ unsigned vq_split_in(struct vq *q, struct vxs_port_stats *stats, struct batch *b
 	}
 	if (n > BATCH_FRAMES)
 		n = BATCH_FRAMES;
-	for (i = 0; i < n && more; i += taken) {
-		m = look_ahead(q, look, n - i);
-		for (taken = 0; taken < m && more; taken += more) {
-			if (steps >= STEPS_MAX)
-				more = false;
-			else
-				more = keep(q, b, take(q, b, &look[taken], &steps), enabled,
-					    &count);
-			q->lent_head[i + taken] = look[taken].head;
-		}
-		q->avail_at += taken;
+	if (q->hdr_len == VQ_HDR_MAX)
+		n = take_all(q, b, n, VQ_HDR_MAX, &count);
+	else
+		n = take_all(q, b, n, VQ_HDR_LEGACY, &count);
+	q->avail_at += n;
+	q->lent = n;
+	if (!__atomic_load_n(&q->enabled, __ATOMIC_RELAXED)) {
+		stat_drop(stats, queue_disabled, b->n);
+		b->n = 0;
+		count.bytes = 0;
 	}
-	q->lent = i;
 	count_in(stats, b, &count);
-	return i;
+	return n;
 }
 
 /** vq_split_done() - give the chains of the last vq_split_in() back. Its worker. */
 void vq_split_done(struct vq *q)
 {
-	uint16_t mask = q->size - 1;
-	unsigned i;
-
-	for (i = 0; i < q->lent; i++) {
-		struct vring_used_elem *e = &q->used->ring[q->used_at++ & mask];
-
-		e->id = q->lent_head[i];
-		e->len = 0;
-	}
 	if (!q->lent)
 		return;
+	q->used_at += q->lent;
 	q->lent = 0;
 	publish_used(q);
 }

@@ -15,6 +15,12 @@
 #define PUT_FULL  (VQ_BROKEN_MAX + 0)
 #define PUT_SHORT (VQ_BROKEN_MAX + 1)
 
+struct out_count {
+	unsigned frames, queue_full, buffer_short, queue_broken;
+	uint64_t bytes;
+	unsigned steps; /* what put_chains() may still do */
+};
+
 /* Header and frame as one stream, written into whatever buffers the guest offers. */
 struct putting {
 	struct frame_stream stream;
@@ -26,25 +32,40 @@ struct putting {
 	uint8_t *count[2]; /* where num_buffers went, byte by byte */
 };
 
-static void put_bytes(struct putting *t, uint8_t *to, uint32_t n)
+static void put_header_bytes(struct putting *t, uint8_t **to, uint32_t *n)
+{
+	for (; *n && t->hdr_at < t->hdr_len; --*n, ++*to, t->hdr_at++) {
+		**to = t->hdr[t->hdr_at];
+		if (t->hdr_at >= VQ_HDR_NUM_BUFFERS)
+			t->count[t->hdr_at - VQ_HDR_NUM_BUFFERS] = *to;
+	}
+}
+
+static inline void put_bytes(struct putting *t, uint8_t *to, uint32_t n)
 {
 	t->left -= n;
-	for (; n && t->hdr_at < t->hdr_len; n--, to++, t->hdr_at++) {
-		*to = t->hdr[t->hdr_at];
-		if (t->hdr_at >= VQ_HDR_NUM_BUFFERS)
-			t->count[t->hdr_at - VQ_HDR_NUM_BUFFERS] = to;
+	if (!t->hdr_at && t->hdr_len == VQ_HDR_MAX && n >= VQ_HDR_MAX) {
+		memcpy(to, t->hdr, VQ_HDR_MAX);
+		t->count[0] = to + VQ_HDR_NUM_BUFFERS;
+		t->count[1] = t->count[0] + 1;
+		t->hdr_at = VQ_HDR_MAX;
+		to += VQ_HDR_MAX;
+		n -= VQ_HDR_MAX;
+	} else if (t->hdr_at < t->hdr_len) {
+		put_header_bytes(t, &to, &n);
 	}
 	stream_copy(&t->stream, to, n);
 }
 
 /* Fills one chain; *@written is what it took. */
-static unsigned put_chain(struct vq *q, struct chain *c, struct putting *t, uint32_t *written)
+static inline unsigned put_chain(struct vq *q, struct chain *c, struct putting *t,
+				 uint32_t *written)
 {
 	unsigned err = VQ_OK;
 
 	*written = 0;
 	while (!err) {
-		uint64_t gpa = c->desc.addr;
+		uint64_t gpa = c->desc.gpa;
 		uint32_t room = c->desc.len;
 
 		if (!(c->desc.flags & VRING_DESC_F_WRITE))
@@ -54,7 +75,7 @@ static unsigned put_chain(struct vq *q, struct chain *c, struct putting *t, uint
 		--*t->steps;
 		while (room && t->left) {
 			uint32_t n = room < t->left ? room : t->left;
-			uint8_t *to = vu_mem_gpa(q->mem, gpa, &n);
+			uint8_t *to = vu_mem_gpa(q->mem, &q->cursor, gpa, &n);
 
 			if (!to)
 				return VQ_BAD_ADDRESS;
@@ -70,12 +91,14 @@ static unsigned put_chain(struct vq *q, struct chain *c, struct putting *t, uint
 	return err;
 }
 
-/* Any chains, mergeable or not. Takes @n_avail chains at most; *@taken says how many. */
-static unsigned put_slow(struct vq *q, const struct batch *b, const struct frame *f,
-			 unsigned n_avail, unsigned *taken, unsigned *steps)
+/* Any chains, mergeable or not. Takes @n_avail chains at most. */
+static unsigned put_chains(struct vq *q, const struct batch *b, const struct frame *f,
+			   unsigned n_avail, struct out_count *count)
 {
-	struct putting t = {.hdr_len = q->hdr_len, .left = q->hdr_len + f->len, .steps = steps};
-	uint16_t mask = q->size - 1, n = 0;
+	struct putting t = {
+		.hdr_len = q->hdr_len, .left = q->hdr_len + f->len, .steps = &count->steps};
+	const uint32_t mask = q->size - 1;
+	uint16_t n = 0;
 	struct chain c;
 	unsigned err;
 
@@ -84,7 +107,6 @@ static unsigned put_slow(struct vq *q, const struct batch *b, const struct frame
 	while (t.left) {
 		uint16_t head = __atomic_load_n(&q->avail->ring[(q->avail_at + n) & mask],
 						__ATOMIC_RELAXED);
-		struct vring_used_elem *e = &q->used->ring[(q->used_at + n) & mask];
 		uint32_t written;
 
 		if (n == n_avail)
@@ -96,44 +118,17 @@ static unsigned put_slow(struct vq *q, const struct batch *b, const struct frame
 			return err;
 		if (t.left && !q->mergeable)
 			return PUT_SHORT;
-		e->id = head;
-		e->len = written;
+		write_used(&q->used->ring[(q->used_at + n) & mask], head, written);
 		n++;
 	}
 	if (q->mergeable) {
 		*t.count[0] = n & 0xff;
 		*t.count[1] = n >> 8;
 	}
-	*taken = n;
+	q->avail_at += n;
+	q->used_at += n;
 	return VQ_OK;
 }
-
-/* The common case: one buffer in one descriptor holds all of it. False: it is not that case. */
-static inline bool put_fast(struct vq *q, const struct batch *b, const struct frame *f,
-			    const struct look *l)
-{
-	static const uint8_t hdr[VQ_HDR_MAX] = {[VQ_HDR_NUM_BUFFERS] = 1};
-	struct vring_used_elem *e = &q->used->ring[q->used_at & (q->size - 1)];
-	uint32_t need = q->hdr_len + f->len;
-	uint8_t *to = l->at;
-
-	if (!to || l->len < need)
-		return false;
-	if (q->hdr_len == VQ_HDR_MAX)
-		memcpy(to, hdr, VQ_HDR_MAX);
-	else
-		memcpy(to, hdr, VQ_HDR_LEGACY);
-	frame_copy(to + q->hdr_len, b, f);
-	e->id = l->head;
-	e->len = need;
-	return true;
-}
-
-struct out_count {
-	unsigned frames, queue_full, buffer_short, queue_broken;
-	uint64_t bytes;
-	unsigned steps; /* what put_slow() may still do */
-};
 
 static void count_out(struct vxs_port_stats *stats, const struct out_count *c)
 {
@@ -144,24 +139,15 @@ static void count_out(struct vxs_port_stats *stats, const struct out_count *c)
 	stat_drop(stats, queue_broken, c->queue_broken);
 }
 
-static void count_frame(struct vq *q, const struct frame *f, unsigned taken, struct out_count *c)
-{
-	q->avail_at += taken;
-	q->used_at += taken;
-	c->frames++;
-	c->bytes += f->len;
-}
-
 /* Writes one frame the general way; false: the ring is of no more use to this batch. */
 static bool put(struct vq *q, const struct batch *b, const struct frame *f, unsigned n_avail,
 		struct out_count *c)
 {
-	unsigned taken, err = n_avail ? VQ_OK : PUT_FULL;
+	unsigned err = n_avail ? put_chains(q, b, f, n_avail, c) : PUT_FULL;
 
-	if (!err)
-		err = put_slow(q, b, f, n_avail, &taken, &c->steps);
 	if (err == VQ_OK) {
-		count_frame(q, f, taken, c);
+		c->frames++;
+		c->bytes += f->len;
 	} else if (err == PUT_FULL) {
 		c->queue_full++;
 	} else if (err == PUT_SHORT) {
@@ -173,45 +159,83 @@ static bool put(struct vq *q, const struct batch *b, const struct frame *f, unsi
 	return true;
 }
 
-/* The next buffers, @max at most, and what will go into them, on their way to the cache. */
-static inline unsigned look_ahead(struct vq *q, struct look *look, const struct batch *b,
-				  const uint16_t *which, unsigned max)
+/* The common case: one buffer in one descriptor holds all of it. False: it is not that case. */
+static __always_inline bool put_plain(const struct batch *b, const struct frame *f,
+				      const struct look *l, uint32_t hdr_len,
+				      struct vring_used_elem *used)
 {
-	unsigned i, n = max < LOOK_AHEAD ? max : LOOK_AHEAD;
+	static const uint8_t hdr[VQ_HDR_MAX] = {[VQ_HDR_NUM_BUFFERS] = 1};
+	uint32_t need = hdr_len + f->len;
+
+	if (!l->at || l->len < need)
+		return false;
+	memcpy(l->at, hdr, hdr_len);
+	frame_copy(l->at + hdr_len, b, f);
+	write_used(used, l->head, need);
+	return true;
+}
+
+/* The next @n buffers, on their way to the cache. */
+static __always_inline void look_ahead(struct view *v, struct look *look, uint32_t avail_at,
+				       unsigned n)
+{
+	unsigned i;
 
 	for (i = 0; i < n; i++) {
-		const struct frame *f = &b->frame[which[i]];
-
-		look_at(q, &look[i], q->avail_at + i, VRING_DESC_F_WRITE);
+		look[i] = look_at(v, avail_at + i, VRING_DESC_F_WRITE);
 		__builtin_prefetch(look[i].at, 1);
 		__builtin_prefetch(look[i].at + 64, 1);
-		if (f->n_pieces)
-			__builtin_prefetch(b->piece[f->piece].at + 31);
 	}
-	return n;
+}
+
+/* As many frames as are plain, one behind the other, @n at most; returns how many. */
+static __always_inline unsigned put_run(struct vq *q, const struct batch *b, const uint16_t *which,
+					unsigned n, uint32_t hdr_len, struct out_count *c)
+{
+	const uint32_t avail_at = q->avail_at, used_at = q->used_at;
+	struct look look[LOOK_AHEAD];
+	struct view v = view_of(q);
+	unsigned i, k, m = LOOK_AHEAD;
+	uint64_t bytes = 0;
+
+	for (i = 0, k = m; i < n && k == m; i += k) {
+		m = n - i < LOOK_AHEAD ? n - i : LOOK_AHEAD;
+		look_ahead(&v, look, avail_at + i, m);
+		for (k = 0; k < m; k++) {
+			const struct frame *f = &b->frame[which[i + k]];
+
+			if (!put_plain(b, f, &look[k], hdr_len,
+				       &v.used[(used_at + i + k) & v.mask]))
+				break;
+			bytes += f->len;
+		}
+	}
+	q->cursor = v.cursor;
+	q->avail_at += i;
+	q->used_at += i;
+	c->frames += i;
+	c->bytes += bytes;
+	return i;
 }
 
 /* Returns how many frames were dealt with before the ring broke. */
 static unsigned put_all(struct vq *q, const struct batch *b, const uint16_t *which, unsigned n,
 			uint16_t avail_idx, struct out_count *c)
 {
-	unsigned i = 0, k, m, n_avail;
-	struct look look[LOOK_AHEAD];
+	unsigned i = 0, n_avail, max;
 
 	while (i < n) {
 		n_avail = (uint16_t)(avail_idx - q->avail_at);
-		m = look_ahead(q, look, b, which + i, n - i < n_avail ? n - i : n_avail);
-		for (k = 0; k < m; k++, i++) {
-			const struct frame *f = &b->frame[which[i]];
-
-			if (!put_fast(q, b, f, &look[k]))
-				break;
-			count_frame(q, f, 1, c);
-		}
-		if (k == m && m)
-			continue;
-		/* After this one the look ahead is of no use: it may take any number of chains. */
-		if (!put(q, b, &b->frame[which[i]], n_avail - k, c))
+		max = n - i < n_avail ? n - i : n_avail;
+		if (q->hdr_len == VQ_HDR_MAX)
+			i += put_run(q, b, which + i, max, VQ_HDR_MAX, c);
+		else
+			i += put_run(q, b, which + i, max, VQ_HDR_LEGACY, c);
+		if (i == n)
+			break;
+		/* This one isn't plain: it may take any number of chains, or find none. */
+		n_avail = (uint16_t)(avail_idx - q->avail_at);
+		if (!put(q, b, &b->frame[which[i]], n_avail, c))
 			break;
 		i++;
 	}

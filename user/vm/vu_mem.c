@@ -225,6 +225,16 @@ void vu_mem_free(struct vu_mem *mem)
 	free(mem);
 }
 
+const struct vu_region *vu_mem_region(const struct vu_mem *mem, uint64_t gpa)
+{
+	unsigned i;
+
+	for (i = 0; i < mem->n; i++)
+		if (gpa - mem->region[i].gpa < mem->region[i].size)
+			return &mem->region[i];
+	return NULL;
+}
+
 void *vu_mem_uva(const struct vu_mem *mem, uint64_t uva, uint64_t len)
 {
 	unsigned i;

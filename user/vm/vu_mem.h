@@ -57,9 +57,22 @@ static inline bool vu_mem_is_lost(const struct vu_mem *mem)
 	return __atomic_load_n(&mem->lost, __ATOMIC_ACQUIRE);
 }
 
+/** vu_mem_region() - the region that a guest physical address is in, or NULL. Any thread. */
+const struct vu_region *vu_mem_region(const struct vu_mem *mem, uint64_t gpa);
+
+/*
+ * The region in which the last address was found: the next one is there too, nearly always. It
+ * begins as all zeros, and is worth as much as the table that it was used with.
+ */
+struct vu_cursor {
+	uint64_t gpa, size;
+	uint8_t *at;
+};
+
 /**
  * vu_mem_gpa() - translate a guest physical address
  * @mem: the regions
+ * @c:   where the last one was found; the user's own
  * @gpa: address
  * @len: bytes wanted; on return how many of them lie in one piece from there on (at least 1
  *       unless *@len was 0)
@@ -68,21 +81,22 @@ static inline bool vu_mem_is_lost(const struct vu_mem *mem)
  *
  * Return: the address here, or NULL if @gpa is in no region or *@len is 0.
  */
-static inline uint8_t *vu_mem_gpa(const struct vu_mem *mem, uint64_t gpa, uint32_t *len)
+static inline uint8_t *vu_mem_gpa(const struct vu_mem *mem, struct vu_cursor *c, uint64_t gpa,
+				  uint32_t *len)
 {
-	unsigned i;
+	uint64_t off = gpa - c->gpa;
 
-	for (i = 0; i < mem->n; i++) {
-		const struct vu_region *r = &mem->region[i];
-		uint64_t off = gpa - r->gpa;
+	if (__builtin_expect(off >= c->size, 0)) {
+		const struct vu_region *r = vu_mem_region(mem, gpa);
 
-		if (off < r->size) {
-			if (*len > r->size - off)
-				*len = r->size - off;
-			return *len ? r->at + off : NULL;
-		}
+		if (!r)
+			return NULL;
+		*c = (struct vu_cursor){.gpa = r->gpa, .size = r->size, .at = r->at};
+		off = gpa - c->gpa;
 	}
-	return NULL;
+	if (*len > c->size - off)
+		*len = c->size - off;
+	return *len ? c->at + off : NULL;
 }
 
 /** vu_mem_uva() - as vu_mem_gpa() for a front-end address; NULL unless all of @len is in a region.
