@@ -3,7 +3,9 @@
 #ifndef BATCH_H
 #define BATCH_H
 
+#include <endian.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -48,25 +50,36 @@ struct frame_shape {
 	uint8_t head_len;  /* bytes of it in head[]; the pieces hold len - head_len bytes */
 };
 
-/* The usual one: FRAME_HEAD bytes, and one piece with the rest. */
-static const struct frame_shape frame_plain = {
-	.n_pieces = 1, .head_at = FRAME_HEAD_ROOM, .head_len = FRAME_HEAD};
-
-static inline bool frame_is_plain(struct frame_shape shape)
-{
-	return !memcmp(&shape, &frame_plain, sizeof(shape));
-}
-
 /* One cache line. Written by the in side, only read by everybody else. */
 struct frame {
 	uint8_t head[FRAME_HEAD_ROOM + FRAME_HEAD];
-	uint32_t len; /* bytes, from the destination address on, without FCS */
 	struct frame_shape shape;
 	uint16_t piece; /* index of the first one in the batch's piece[] */
 	uint16_t out;   /* destination port if the in side knows it, else FRAME_PORT_NONE */
+	uint32_t len;   /* bytes, from the destination address on, without FCS */
 	struct frame_offload offload;
 } __attribute__((aligned(64)));
 _Static_assert(sizeof(struct frame) == 64, "and no more");
+
+/* The usual shape: FRAME_HEAD bytes, and one piece with the rest. */
+static const struct frame_shape frame_plain = {
+	.n_pieces = 1, .head_at = FRAME_HEAD_ROOM, .head_len = FRAME_HEAD};
+
+static inline bool frame_is_plain(const struct frame *f)
+{
+	return !memcmp(&f->shape, &frame_plain, sizeof(frame_plain));
+}
+
+/* Shape, piece and out of such a frame that is for nobody in particular, in one store. */
+static inline void frame_set_plain(struct frame *f, uint16_t piece)
+{
+	const uint64_t none = htole64((uint64_t)FRAME_PORT_NONE << 48 | (uint64_t)FRAME_HEAD << 24 |
+				      (uint64_t)FRAME_HEAD_ROOM << 16 | 1);
+	uint64_t all = none | htole64((uint64_t)piece << 32);
+
+	_Static_assert(offsetof(struct frame, out) == offsetof(struct frame, shape) + 6, "in one");
+	memcpy(&f->shape, &all, sizeof(all));
+}
 
 struct port;
 

@@ -19,6 +19,33 @@ static inline uint32_t frame_max_len(const struct frame *f, uint32_t mtu)
 	return mtu + ETH_HLEN + (type == ETH_P_8021Q || type == ETH_P_8021AD ? 4 : 0);
 }
 
+/*
+ * Small copies without a call: two overlapping moves of a fixed size cover every length of a class.
+ * Fixed sizes also read head[] as it was written, in wide moves, which the CPU's store buffer
+ * forwards; smaller reads wait for the cache.
+ */
+static __always_inline void copy_ends(uint8_t *to, const uint8_t *from, uint32_t n, size_t size)
+{
+	uint8_t first[64], last[64];
+
+	memcpy(first, from, size);
+	memcpy(last, from + n - size, size);
+	memcpy(to, first, size);
+	memcpy(to + n - size, last, size);
+}
+
+static __always_inline void copy_piece(uint8_t *to, const uint8_t *from, uint32_t n)
+{
+	if (n - 16 <= 16)
+		copy_ends(to, from, n, 16);
+	else if (n > 128 || n < 16)
+		memcpy(to, from, n);
+	else if (n > 64)
+		copy_ends(to, from, n, 64);
+	else
+		copy_ends(to, from, n, 32);
+}
+
 /* A frame read as a stream, for destinations that take it in parts. */
 struct frame_stream {
 	const uint8_t *at;
@@ -41,7 +68,7 @@ static inline void stream_copy(struct frame_stream *s, uint8_t *to, uint32_t n)
 	while (n) {
 		uint32_t part = n < s->left ? n : s->left;
 
-		memcpy(to, s->at, part);
+		copy_piece(to, s->at, part);
 		to += part;
 		n -= part;
 		s->at += part;
@@ -55,42 +82,13 @@ static inline void stream_copy(struct frame_stream *s, uint8_t *to, uint32_t n)
 	}
 }
 
-/*
- * Small copies without a call: two overlapping moves of a fixed size cover every length of a class.
- * Fixed sizes also read head[] as it was written, in wide moves, which the CPU's store buffer
- * forwards; smaller reads wait for the cache.
- */
-static __always_inline void copy_ends(uint8_t *to, const uint8_t *from, uint32_t n, size_t size)
-{
-	uint8_t first[64], last[64];
-
-	memcpy(first, from, size);
-	memcpy(last, from + n - size, size);
-	memcpy(to, first, size);
-	memcpy(to + n - size, last, size);
-}
-
-static __always_inline void copy_piece(uint8_t *to, const uint8_t *from, uint32_t n)
-{
-	if (n > 128)
-		memcpy(to, from, n);
-	else if (n > 64)
-		copy_ends(to, from, n, 64);
-	else if (n > 32)
-		copy_ends(to, from, n, 32);
-	else if (n >= 16)
-		copy_ends(to, from, n, 16);
-	else
-		memcpy(to, from, n);
-}
-
 /* The whole frame into one run of memory. */
 static __always_inline void frame_copy(uint8_t *to, const struct batch *b, const struct frame *f)
 {
 	const struct piece *p = &b->piece[f->piece];
 	unsigned i;
 
-	if (__builtin_expect(frame_is_plain(f->shape), 1)) {
+	if (__builtin_expect(frame_is_plain(f), 1)) {
 		memcpy(to, f->head + FRAME_HEAD_ROOM, FRAME_HEAD);
 		copy_piece(to + FRAME_HEAD, p->at, p->len);
 		return;

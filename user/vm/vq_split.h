@@ -103,40 +103,48 @@ static __always_inline void write_used(struct vring_used_elem *used, uint32_t he
  * ahead of the one that they copy: descriptor copied and checked, address translated, first lines
  * of the buffer on their way. The more the worse for those few sets: LOOK_AHEAD was measured.
  */
-#define LOOK_AHEAD 8
+#define LOOK_AHEAD 16
 
 struct look {
-	uint8_t *at; /* NULL unless the chain is one descriptor in one piece of memory */
-	uint32_t len;
+	uint8_t *at;
+	uint32_t len; /* VU_AMPLE bytes at most may be used */
 	uint32_t head;
 };
 
-/* Looks at the available ring's entry @at; @flags are those of a plain descriptor. */
-static __always_inline struct look look_at(struct view *v, uint32_t at, uint16_t flags)
+/*
+ * Looks at the available ring's entry @at; @flags are those of a plain descriptor. False: the chain
+ * is something else, or not in one piece of memory. Each field is read once.
+ */
+static __always_inline bool look_at(struct view *v, struct look *l, uint32_t at, uint16_t flags)
 {
-	struct look l = {.head = __atomic_load_n(&v->avail[at & v->mask], __ATOMIC_RELAXED)};
-	struct desc d;
-	uint64_t off;
+	const struct vring_desc *d;
+	uint64_t gpa, off;
+	uint32_t n;
 
-	if (l.head > v->mask)
-		return l;
-	d = guest_read_desc(&v->desc[l.head]);
-	if (d.flags != flags)
-		return l;
-	off = d.gpa - v->cursor.gpa;
-	if (off >= v->cursor.size) {
-		const struct vu_region *r = vu_mem_region(v->mem, d.gpa);
+	l->head = __atomic_load_n(&v->avail[at & v->mask], __ATOMIC_RELAXED);
+	d = &v->desc[l->head];
+	if (__builtin_expect(l->head > v->mask, 0) || d->flags != flags)
+		return false;
+	gpa = __atomic_load_n(&d->addr, __ATOMIC_RELAXED);
+	l->len = __atomic_load_n(&d->len, __ATOMIC_RELAXED);
+	off = gpa - v->cursor.gpa;
+	l->at = v->cursor.at + off;
+	if (__builtin_expect(off < v->cursor.ample, 1))
+		return true;
+	/* It isn't where the last one was, or near its region's end. */
+	n = l->len;
+	l->at = vu_mem_gpa(v->mem, &v->cursor, gpa, &n);
+	return l->at && n == l->len;
+}
 
-		if (!r)
-			return l;
-		v->cursor = (struct vu_cursor){.gpa = r->gpa, .size = r->size, .at = r->at};
-		off = d.gpa - r->gpa;
-	}
-	if (d.len > v->cursor.size - off)
-		return l;
-	l.at = v->cursor.at + off;
-	l.len = d.len;
-	return l;
+/* Whether it is worth the while to look ahead: the next chain is one descriptor of @len bytes. */
+static inline bool looks_plain(const struct vq *q, uint16_t flags, uint32_t len)
+{
+	uint32_t mask = q->size - 1;
+	uint16_t head = __atomic_load_n(&q->avail->ring[q->avail_at & mask], __ATOMIC_RELAXED);
+	const struct vring_desc *d = &q->desc[head & mask];
+
+	return d->flags == flags && d->len >= len;
 }
 
 /* A walk over one descriptor chain, in the ring's table or in an indirect one. */

@@ -125,9 +125,12 @@ static unsigned take_chain(struct vq *q, struct batch *b, uint32_t head, unsigne
 }
 
 /* No offload is negotiated yet, so a guest that asks for one breaks its promise (5.1.6.2). */
+#define OFFLOADS (VIRTIO_NET_HDR_F_NEEDS_CSUM | 0xff << 8) /* flags and gso_type, little endian */
+
 static inline bool has_bad_offload(const struct frame_offload *o)
 {
-	return o->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM || o->gso_type != VIRTIO_NET_HDR_GSO_NONE;
+	_Static_assert(VIRTIO_NET_HDR_GSO_NONE == 0, "no bit of gso_type");
+	return (o->flags | o->gso_type << 8) & OFFLOADS;
 }
 
 struct in_count {
@@ -146,7 +149,8 @@ static void count_in(struct vxs_port_stats *stats, const struct batch *b, const 
 }
 
 /* Takes a chain the general way, and sorts what it is: kept, dropped, or the end (false). */
-static bool take(struct vq *q, struct batch *b, uint32_t head, struct in_count *c)
+static __attribute__((noinline)) bool take(struct vq *q, struct batch *b, uint32_t head,
+					   struct in_count *c)
 {
 	const struct frame *f = &b->frame[b->n];
 	unsigned verdict;
@@ -172,90 +176,110 @@ static bool take(struct vq *q, struct batch *b, uint32_t head, struct in_count *
 }
 
 /*
- * The common case: header and frame in one piece of one descriptor. False: it is not that case.
- * Header and frame are copied as a whole, not field by field: the bytes lie in the same order.
+ * The common case: header and frame in one piece of one descriptor. Describes the next chains as
+ * frames from b->n on, up to @n of them or the first that isn't such a case; returns how many. Both
+ * lines of a small frame and its header are then on their way to the cache.
  */
-static __always_inline bool take_plain(struct frame *f, struct piece *p, uint16_t piece,
-				       const struct look *l, uint32_t hdr_len)
+static __always_inline unsigned look_ahead(struct view *v, struct batch *b, uint32_t avail_at,
+					   uint32_t used_at, unsigned n, uint32_t hdr_len)
 {
-	const uint8_t *at = l->at;
-	struct frame_offload offload;
-	uint64_t first;
+	const uint32_t skip = hdr_len + FRAME_HEAD, ahead = used_at - avail_at, end = avail_at + n;
+	struct frame *f = &b->frame[b->n];
+	struct piece *p = &b->piece[b->n_pieces];
+	uint32_t at, piece = b->n_pieces;
+	struct look l;
 
-	_Static_assert(sizeof(offload) == sizeof(struct virtio_net_hdr), "the same fields");
-	if (!at || l->len - hdr_len - FRAME_HEAD - 1 >= FRAME_MAX - FRAME_HEAD)
-		return false;
-	first = guest_read64(at);
-	memcpy(&offload, &first, sizeof(first));
-	if (has_bad_offload(&offload))
-		return false;
-	memcpy((uint8_t *)&offload + sizeof(first), at + sizeof(first),
-	       sizeof(offload) - sizeof(first));
-	memcpy(f->head + FRAME_HEAD_ROOM, at + hdr_len, FRAME_HEAD);
-	f->len = l->len - hdr_len;
-	f->shape = frame_plain;
-	f->piece = piece;
-	f->out = FRAME_PORT_NONE;
-	f->offload = offload;
-	p->at = at + hdr_len + FRAME_HEAD;
-	p->len = l->len - hdr_len - FRAME_HEAD;
-	return true;
+	for (at = avail_at; at != end; at++, f++, p++, piece++) {
+		if (!look_at(v, &l, at, 0) || l.len - skip - 1 >= FRAME_MAX - FRAME_HEAD)
+			break;
+		__builtin_prefetch(l.at);
+		__builtin_prefetch(l.at + 64);
+		write_used(&v->used[(at + ahead) & v->mask], l.head, 0);
+		frame_set_plain(f, piece);
+		f->len = l.len - hdr_len;
+		p->at = l.at + skip;
+		p->len = l.len - skip;
+	}
+	return at - avail_at;
 }
 
 /*
- * The next @n chains; both lines of a small frame and its header are on their way. Each chain is
- * written to the used ring at once, which the guest sees when done() publishes it.
+ * Copies header and head of @n such frames; fewer are returned if one of them asks for an offload.
+ * The header is copied as a whole, not field by field: the bytes lie in the same order.
  */
-static __always_inline void look_ahead(struct view *v, struct look *look, uint32_t avail_at,
-				       uint32_t used_at, unsigned n)
+static __always_inline unsigned copy_heads(struct batch *b, unsigned n, uint32_t hdr_len,
+					   uint64_t *bytes)
 {
-	unsigned i;
+	const struct piece *p = &b->piece[b->n_pieces];
+	struct frame *f = &b->frame[b->n], *end = f + n;
+	const uint32_t skip = hdr_len + FRAME_HEAD;
 
-	for (i = 0; i < n; i++) {
-		look[i] = look_at(v, avail_at + i, 0);
-		__builtin_prefetch(look[i].at);
-		__builtin_prefetch(look[i].at + 64);
-		write_used(&v->used[(used_at + i) & v->mask], look[i].head, 0);
+	for (; f != end; f++, p++) {
+		const uint8_t *at = p->at - skip;
+		uint64_t first = guest_read64(at);
+
+		_Static_assert(sizeof(f->offload) == sizeof(struct virtio_net_hdr), "one layout");
+		if (first & htole64(OFFLOADS))
+			break;
+		memcpy(&f->offload, &first, sizeof(first));
+		memcpy((uint8_t *)&f->offload + sizeof(first), at + sizeof(first),
+		       sizeof(f->offload) - sizeof(first));
+		memcpy(f->head + FRAME_HEAD_ROOM, at + hdr_len, FRAME_HEAD);
+		*bytes += f->len;
 	}
+	return f - &b->frame[b->n];
 }
 
-/* Takes @n chains, or fewer if the batch has no room for more; returns how many. */
-static __always_inline unsigned take_all(struct vq *q, struct batch *b, unsigned n,
+/* Takes plain chains, one behind the other, @n at most; returns how many. */
+static __always_inline unsigned take_run(struct vq *q, struct batch *b, unsigned n,
 					 uint32_t hdr_len, struct in_count *c)
 {
-	const uint32_t avail_at = q->avail_at, used_at = q->used_at;
-	struct frame *f = b->frame;
-	struct look look[LOOK_AHEAD];
+	const uint32_t avail_at = q->avail_at, used_at = q->used_at + q->lent;
 	struct view v = view_of(q);
-	unsigned i, k, m, piece = 0;
 	uint64_t bytes = 0;
+	unsigned i, k, m;
 
-	for (i = 0; i < n; i += m) {
+	if (n > BATCH_PIECES - b->n_pieces)
+		n = BATCH_PIECES - b->n_pieces;
+	for (i = 0, k = m = 0; i < n && k == m; i += k) {
 		m = n - i < LOOK_AHEAD ? n - i : LOOK_AHEAD;
-		look_ahead(&v, look, avail_at + i, used_at + i, m);
-		for (k = 0; k < m; k++) {
-			if (piece < BATCH_PIECES &&
-			    take_plain(f, &b->piece[piece], piece, &look[k], hdr_len)) {
-				bytes += f->len;
-				f++;
-				piece++;
-				continue;
-			}
-			b->n = f - b->frame;
-			b->n_pieces = piece;
-			if (!take(q, b, look[k].head, c)) {
-				n = m = i + k;
-				break;
-			}
-			f = &b->frame[b->n];
-			piece = b->n_pieces;
-		}
+		k = look_ahead(&v, b, avail_at + i, used_at + i, m, hdr_len);
+		k = copy_heads(b, k, hdr_len, &bytes);
+		b->n += k;
+		b->n_pieces += k;
 	}
-	b->n = f - b->frame;
-	b->n_pieces = piece;
 	c->bytes += bytes;
 	q->cursor = v.cursor;
-	return n;
+	q->avail_at += i;
+	q->lent += i;
+	return i;
+}
+
+/* Takes @n chains, or fewer if the batch has no room for more. */
+static void take_all(struct vq *q, struct batch *b, unsigned n, struct in_count *c)
+{
+	const uint32_t mask = q->size - 1;
+	unsigned i = 0;
+	uint16_t head;
+
+	while (i < n) {
+		if (looks_plain(q, 0, q->hdr_len + FRAME_HEAD + 1)) {
+			if (q->hdr_len == VQ_HDR_MAX)
+				i += take_run(q, b, n - i, VQ_HDR_MAX, c);
+			else
+				i += take_run(q, b, n - i, VQ_HDR_LEGACY, c);
+			if (i == n)
+				break;
+		}
+		/* Whatever came in the way of a run, a long or a strange chain; or a full batch. */
+		head = __atomic_load_n(&q->avail->ring[q->avail_at & mask], __ATOMIC_RELAXED);
+		if (!take(q, b, head, c))
+			break;
+		write_used(&q->used->ring[(q->used_at + q->lent) & mask], head, 0);
+		q->avail_at++;
+		q->lent++;
+		i++;
+	}
 }
 
 /**
@@ -286,19 +310,14 @@ unsigned vq_split_in(struct vq *q, struct vxs_port_stats *stats, struct batch *b
 	}
 	if (n > BATCH_FRAMES)
 		n = BATCH_FRAMES;
-	if (q->hdr_len == VQ_HDR_MAX)
-		n = take_all(q, b, n, VQ_HDR_MAX, &count);
-	else
-		n = take_all(q, b, n, VQ_HDR_LEGACY, &count);
-	q->avail_at += n;
-	q->lent = n;
+	take_all(q, b, n, &count);
 	if (!__atomic_load_n(&q->enabled, __ATOMIC_RELAXED)) {
 		stat_drop(stats, queue_disabled, b->n);
 		b->n = 0;
 		count.bytes = 0;
 	}
 	count_in(stats, b, &count);
-	return n;
+	return q->lent;
 }
 
 /** vq_split_done() - give the chains of the last vq_split_in() back. Its worker. */

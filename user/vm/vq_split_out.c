@@ -140,8 +140,9 @@ static void count_out(struct vxs_port_stats *stats, const struct out_count *c)
 }
 
 /* Writes one frame the general way; false: the ring is of no more use to this batch. */
-static bool put(struct vq *q, const struct batch *b, const struct frame *f, unsigned n_avail,
-		struct out_count *c)
+static __attribute__((noinline)) bool put(struct vq *q, const struct batch *b,
+					  const struct frame *f, unsigned n_avail,
+					  struct out_count *c)
 {
 	unsigned err = n_avail ? put_chains(q, b, f, n_avail, c) : PUT_FULL;
 
@@ -159,32 +160,51 @@ static bool put(struct vq *q, const struct batch *b, const struct frame *f, unsi
 	return true;
 }
 
-/* The common case: one buffer in one descriptor holds all of it. False: it is not that case. */
-static __always_inline bool put_plain(const struct batch *b, const struct frame *f,
-				      const struct look *l, uint32_t hdr_len,
-				      struct vring_used_elem *used)
-{
-	static const uint8_t hdr[VQ_HDR_MAX] = {[VQ_HDR_NUM_BUFFERS] = 1};
-	uint32_t need = hdr_len + f->len;
+/* What the loops below know of a frame on its way. */
+struct placed {
+	uint8_t *at;
+	const struct frame *f;
+};
 
-	if (!l->at || l->len < need)
-		return false;
-	memcpy(l->at, hdr, hdr_len);
-	frame_copy(l->at + hdr_len, b, f);
-	write_used(used, l->head, need);
-	return true;
+/*
+ * The common case: a buffer in one piece of one descriptor that holds all of it. Finds such buffers
+ * for the next frames, up to @n of them or the first that has none; returns how many. The buffers
+ * are then on their way to the cache.
+ */
+static __always_inline unsigned look_ahead(struct view *v, struct placed *to, const struct batch *b,
+					   const uint16_t *which, uint32_t avail_at,
+					   uint32_t used_at, unsigned n, uint32_t hdr_len,
+					   uint64_t *bytes)
+{
+	const uint32_t ahead = used_at - avail_at, end = avail_at + n;
+	struct look l;
+	uint32_t at;
+
+	for (at = avail_at; at != end; at++, to++, which++) {
+		const struct frame *f = &b->frame[*which];
+		uint32_t need = hdr_len + f->len;
+
+		if (!look_at(v, &l, at, VRING_DESC_F_WRITE) || l.len < need)
+			break;
+		__builtin_prefetch(l.at, 1);
+		__builtin_prefetch(l.at + 64, 1);
+		write_used(&v->used[(at + ahead) & v->mask], l.head, need);
+		*bytes += need;
+		to->at = l.at;
+		to->f = f;
+	}
+	return at - avail_at;
 }
 
-/* The next @n buffers, on their way to the cache. */
-static __always_inline void look_ahead(struct view *v, struct look *look, uint32_t avail_at,
-				       unsigned n)
+static __always_inline void copy_frames(const struct placed *to, const struct batch *b, unsigned n,
+					uint32_t hdr_len)
 {
-	unsigned i;
+	static const uint8_t hdr[VQ_HDR_MAX] = {[VQ_HDR_NUM_BUFFERS] = 1};
+	const struct placed *end = to + n;
 
-	for (i = 0; i < n; i++) {
-		look[i] = look_at(v, avail_at + i, VRING_DESC_F_WRITE);
-		__builtin_prefetch(look[i].at, 1);
-		__builtin_prefetch(look[i].at + 64, 1);
+	for (; to != end; to++) {
+		memcpy(to->at, hdr, hdr_len);
+		frame_copy(to->at + hdr_len, b, to->f);
 	}
 }
 
@@ -193,28 +213,21 @@ static __always_inline unsigned put_run(struct vq *q, const struct batch *b, con
 					unsigned n, uint32_t hdr_len, struct out_count *c)
 {
 	const uint32_t avail_at = q->avail_at, used_at = q->used_at;
-	struct look look[LOOK_AHEAD];
+	struct placed to[LOOK_AHEAD];
 	struct view v = view_of(q);
-	unsigned i, k, m = LOOK_AHEAD;
+	unsigned i, k, m;
 	uint64_t bytes = 0;
 
-	for (i = 0, k = m; i < n && k == m; i += k) {
+	for (i = k = m = 0; i < n && k == m; i += k) {
 		m = n - i < LOOK_AHEAD ? n - i : LOOK_AHEAD;
-		look_ahead(&v, look, avail_at + i, m);
-		for (k = 0; k < m; k++) {
-			const struct frame *f = &b->frame[which[i + k]];
-
-			if (!put_plain(b, f, &look[k], hdr_len,
-				       &v.used[(used_at + i + k) & v.mask]))
-				break;
-			bytes += f->len;
-		}
+		k = look_ahead(&v, to, b, which + i, avail_at + i, used_at + i, m, hdr_len, &bytes);
+		copy_frames(to, b, k, hdr_len);
 	}
 	q->cursor = v.cursor;
 	q->avail_at += i;
 	q->used_at += i;
 	c->frames += i;
-	c->bytes += bytes;
+	c->bytes += bytes - (uint64_t)i * hdr_len;
 	return i;
 }
 
@@ -225,16 +238,21 @@ static unsigned put_all(struct vq *q, const struct batch *b, const uint16_t *whi
 	unsigned i = 0, n_avail, max;
 
 	while (i < n) {
+		const struct frame *f = &b->frame[which[i]];
+
 		n_avail = (uint16_t)(avail_idx - q->avail_at);
-		max = n - i < n_avail ? n - i : n_avail;
-		if (q->hdr_len == VQ_HDR_MAX)
-			i += put_run(q, b, which + i, max, VQ_HDR_MAX, c);
-		else
-			i += put_run(q, b, which + i, max, VQ_HDR_LEGACY, c);
-		if (i == n)
-			break;
+		if (n_avail && looks_plain(q, VRING_DESC_F_WRITE, q->hdr_len + f->len)) {
+			max = n - i < n_avail ? n - i : n_avail;
+			if (q->hdr_len == VQ_HDR_MAX)
+				max = put_run(q, b, which + i, max, VQ_HDR_MAX, c);
+			else
+				max = put_run(q, b, which + i, max, VQ_HDR_LEGACY, c);
+			i += max;
+			n_avail -= max;
+			if (i == n)
+				break;
+		}
 		/* This one isn't plain: it may take any number of chains, or find none. */
-		n_avail = (uint16_t)(avail_idx - q->avail_at);
 		if (!put(q, b, &b->frame[which[i]], n_avail, c))
 			break;
 		i++;

@@ -66,8 +66,24 @@ const struct vu_region *vu_mem_region(const struct vu_mem *mem, uint64_t gpa);
  */
 struct vu_cursor {
 	uint64_t gpa, size;
+	uint64_t ample; /* offsets below it have VU_AMPLE bytes in one piece from there on */
 	uint8_t *at;
 };
+
+#define VU_AMPLE (65536 + 64) /* any frame and its header */
+
+static inline bool vu_cursor_move(struct vu_cursor *c, const struct vu_mem *mem, uint64_t gpa)
+{
+	const struct vu_region *r = vu_mem_region(mem, gpa);
+
+	if (!r)
+		return false;
+	c->gpa = r->gpa;
+	c->size = r->size;
+	c->ample = r->size > VU_AMPLE ? r->size - VU_AMPLE : 0;
+	c->at = r->at;
+	return true;
+}
 
 /**
  * vu_mem_gpa() - translate a guest physical address
@@ -87,11 +103,8 @@ static inline uint8_t *vu_mem_gpa(const struct vu_mem *mem, struct vu_cursor *c,
 	uint64_t off = gpa - c->gpa;
 
 	if (__builtin_expect(off >= c->size, 0)) {
-		const struct vu_region *r = vu_mem_region(mem, gpa);
-
-		if (!r)
+		if (!vu_cursor_move(c, mem, gpa))
 			return NULL;
-		*c = (struct vu_cursor){.gpa = r->gpa, .size = r->size, .at = r->at};
 		off = gpa - c->gpa;
 	}
 	if (*len > c->size - off)
