@@ -128,9 +128,10 @@ static __always_inline bool look_at(struct view *v, struct look *l, uint32_t at,
 	gpa = __atomic_load_n(&d->addr, __ATOMIC_RELAXED);
 	l->len = __atomic_load_n(&d->len, __ATOMIC_RELAXED);
 	off = gpa - v->cursor.gpa;
-	l->at = v->cursor.at + off;
-	if (__builtin_expect(off < v->cursor.ample, 1))
+	if (__builtin_expect(off < v->cursor.ample, 1)) {
+		l->at = v->cursor.at + off;
 		return true;
+	}
 	/* It isn't where the last one was, or near its region's end. */
 	n = l->len;
 	l->at = vu_mem_gpa(v->mem, &v->cursor, gpa, &n);
