@@ -31,7 +31,11 @@
 #define FAKE_VM_INDIRECT  FAKE_VM_BIT(28)
 #define FAKE_VM_EVENT_IDX FAKE_VM_BIT(29)
 #define FAKE_VM_MQ        FAKE_VM_BIT(22)
-#define FAKE_VM_PROTOCOL  FAKE_VM_BIT(VHOST_USER_F_PROTOCOL_FEATURES)
+/* Checksums left open and TCP segments up to 64 KiB, both ways; none of FAKE_VM_ALL. */
+#define FAKE_VM_TSO                                                                                \
+	(FAKE_VM_BIT(VIRTIO_NET_F_CSUM) | FAKE_VM_BIT(VIRTIO_NET_F_GUEST_CSUM) |                   \
+	 FAKE_VM_BIT(VIRTIO_NET_F_HOST_TSO4) | FAKE_VM_BIT(VIRTIO_NET_F_GUEST_TSO4))
+#define FAKE_VM_PROTOCOL FAKE_VM_BIT(VHOST_USER_F_PROTOCOL_FEATURES)
 /* All that the front-end can do; MQ is added when more than one pair is wanted. */
 #define FAKE_VM_ALL                                                                                \
 	(FAKE_VM_VERSION_1 | FAKE_VM_MRG_RXBUF | FAKE_VM_INDIRECT | FAKE_VM_EVENT_IDX |            \
@@ -86,6 +90,8 @@ struct fake_vq {
 	unsigned pieces; /* descriptors of one buffer, at most */
 	unsigned chain;  /* descriptors of the ring that one buffer takes: 1 if indirect */
 	bool indirect, device_writes;
+	bool look;     /* fake_vm_bench_recv() looks at headers, and counts bytes too */
+	unsigned left; /* buffers that are still to come of the frame it looked at last */
 	int kick_fd, call_fd, err_fd; /* eventfds; -1 while there is none */
 	bool enabled, started;
 	uint16_t avail_at; /* next entry of the available ring to write, and avail->idx */
@@ -275,6 +281,14 @@ bool fake_vm_used(struct fake_vm *vm, unsigned index, unsigned n, unsigned ms);
  * fake_vm_bench_send() and fake_vm_bench_recv() may be used on @pair. 0 or -EINVAL.
  */
 int fake_vm_bench(struct fake_vm *vm, unsigned pair, const void *frame, size_t len);
+/**
+ * fake_vm_bench_hdr() - with a virtio-net header of your own
+ *
+ * If it says that the frame is to be segmented, frames may come in several buffers each:
+ * fake_vm_bench_recv() then goes by num_buffers, counts vq->bytes, and vm->hdr is the last header.
+ */
+int fake_vm_bench_hdr(struct fake_vm *vm, unsigned pair, const struct virtio_net_hdr_mrg_rxbuf *hdr,
+		      const void *frame, size_t len);
 /** fake_vm_bench_send() - send up to @n of the ready frames by moving the index; how many. */
 unsigned fake_vm_bench_send(struct fake_vm *vm, unsigned pair, unsigned n);
 /** fake_vm_bench_sent() - how many of the frames sent so far the back-end has used. */

@@ -67,23 +67,32 @@ static inline unsigned bench_buffer(size_t len)
 	return 64 * ((lines < 24 ? 24 : lines) | 1);
 }
 
-/** bench_open() - a VM whose rings are ready to send @frame, on huge pages where there are any. */
+/** bench_connect() - a VM as @opt says, on huge pages where there are any. */
+static inline struct fake_vm *bench_connect(const struct fake_vm_options *opt)
+{
+	struct fake_vm_options o = *opt;
+	struct fake_vm *vm;
+
+	o.huge = true;
+	if (fake_vm_open(&vm, &o)) {
+		o.huge = false;
+		if (fake_vm_open(&vm, &o))
+			bench_die(o.socket, "no VM");
+	}
+	return vm;
+}
+
+/** bench_open() - a VM whose rings are ready to send @frame. */
 static inline struct fake_vm *bench_open(const char *socket, const uint8_t *frame, size_t len)
 {
-	struct fake_vm_options opt = {
+	const struct fake_vm_options opt = {
 		.socket = socket,
 		.ring_size = BENCH_RING,
 		.buffer_size = bench_buffer(len),
 		.send_size = bench_buffer(len),
-		.huge = true,
 	};
-	struct fake_vm *vm;
+	struct fake_vm *vm = bench_connect(&opt);
 
-	if (fake_vm_open(&vm, &opt)) {
-		opt.huge = false;
-		if (fake_vm_open(&vm, &opt))
-			bench_die(socket, "no VM");
-	}
 	if (fake_vm_bench(vm, 0, frame, len))
 		bench_die(socket, fake_vm_error(vm));
 	return vm;

@@ -15,7 +15,8 @@
  * What all switches are measured against. The front-ends' messages are handled by the daemon's own
  * code, in the main thread; the loop in the other one is bare: each chain is one descriptor, both
  * guests' memory is one region, nobody wants to be notified, and nothing is checked, looked up or
- * counted. So it serves the load generator alone, and no guest.
+ * counted. Frames longer than a receive buffer go into several. So it serves the load generator
+ * alone, and no guest.
  */
 #define CEILING_BATCH 64
 
@@ -75,12 +76,59 @@ static inline uint16_t avail(const struct vq *q)
 	return __atomic_load_n(&q->avail->idx, __ATOMIC_ACQUIRE) - q->avail_at;
 }
 
+/* Frames that take several of the receiver's buffers each. */
+static void copy_merged(struct vq *from, struct vq *to, uint16_t n)
+{
+	uint16_t room = avail(to), mask_from = from->size - 1, mask_to = to->size - 1, i, parts;
+
+	for (i = 0; i < n; i++) {
+		uint16_t a = from->avail->ring[(from->avail_at + i) & mask_from];
+		uint32_t size = to->desc[to->avail->ring[to->avail_at & mask_to]].len, len, part;
+		const uint8_t *src = at(from, from->desc[a].addr);
+		uint8_t *first = NULL;
+
+		len = from->desc[a].len;
+		parts = (len + size - 1) / size;
+		if (parts > room)
+			break;
+		room -= parts;
+		for (; len; len -= part, src += part) {
+			uint16_t b = to->avail->ring[to->avail_at++ & mask_to];
+			uint8_t *dst = at(to, to->desc[b].addr);
+
+			part = len < size ? len : size;
+			memcpy(dst, src, part);
+			first = first ? first : dst;
+			to->used->ring[to->used_at++ & mask_to] =
+				(struct vring_used_elem){.id = b, .len = part};
+		}
+		first[10] = parts;
+		first[11] = 0;
+		from->used->ring[(from->used_at + i) & mask_from] =
+			(struct vring_used_elem){.id = a, .len = 0};
+	}
+	from->avail_at += i;
+	from->used_at += i;
+	__atomic_store_n(&to->used->idx, to->used_at, __ATOMIC_RELEASE);
+	__atomic_store_n(&from->used->idx, from->used_at, __ATOMIC_RELEASE);
+}
+
+/* All buffers of a ring are as long as its first. */
+static bool is_merged(const struct vq *from, const struct vq *to)
+{
+	return from->desc[0].len > to->desc[0].len;
+}
+
 static void copy_ring(struct vq *from, struct vq *to)
 {
 	uint16_t n = avail(from), room, mask_from, mask_to, i;
 
 	if (!n)
 		return;
+	if (is_merged(from, to)) {
+		copy_merged(from, to, n);
+		return;
+	}
 	room = avail(to);
 	n = n < room ? n : room;
 	n = n < CEILING_BATCH ? n : CEILING_BATCH;
