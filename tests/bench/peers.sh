@@ -2,9 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # How scripts/bench starts, readies and ends each of the switches that it compares. Sourced by it.
 #
-# start_PEER pair|long|nic: leaves the process in pid_of[PEER]; `pair` listens on
-# $work/PEER/{a,b}.sock, `long` too, for frames of 9000 bytes; `nic` on $work/PEER/a.sock with the
-# veth nic_of[PEER], whose far end is far_of[PEER].
+# start_PEER GROUP: leaves the process in pid_of[PEER]. Groups:
+#
+#   pair  listens on $work/PEER/{a,b}.sock
+#   long  the same, for frames of 9000 bytes
+#   tso   the same, and offers guests to take and give TCP segments of 64 KiB
+#   idle  the same, and has $idle_vms VMs connected that do nothing; a second one, without them, is
+#	  there in alone_pid, in $work/PEER/alone
+#   nic   listens on $work/PEER/a.sock, and has the veth nic_of[PEER], whose far end is far_of[PEER]
+#
+# GROUP+adaptive: one that may sleep when there is nothing to do, where it can; else it polls.
 # has_PEER: what is missing, in words; nothing if it can be run. Every switch has one CPU to itself,
 # $switch_cpu; what else its process does is done on $generator_cpu.
 
@@ -12,6 +19,7 @@ declare -A pid_of=() title=([vxs]=vxs [testpmd]=testpmd [ovs]=OVS-DPDK [ceiling]
 declare -A nic_of=([vxs]=nic [testpmd]=nic2 [ovs]=nic3 [ceiling]=nic4)
 declare -A far_of=([vxs]=port [testpmd]=port2 [ovs]=port3 [ceiling]=port4)
 all_peers=(vxs testpmd ovs ceiling)
+groups=(pair long tso nic idle idle+adaptive pair+adaptive nic+adaptive)
 kill_only=() # processes that don't hear a polite signal
 pids=()
 
@@ -24,14 +32,46 @@ has_vxs() {
 	[ -x "$vxsd" ] || echo "$vxsd is not built"
 }
 
+# takes_part PEER GROUP: testpmd has at most 32 ports, Open vSwitch has no mode without polling, and
+# the ceiling no table of ports that could be long.
+takes_part() {
+	[ "$1" = vxs ] || [[ $2 != idle* ]]
+}
+
 start_vxs() {
-	local -a what=(--vm a --vm b)
-	[ "$1" != nic ] || what=(--uplink "${nic_of[vxs]}" --host off --vm a)
+	local -a what=(--vm a --vm b) many=()
+	local i mode=busy
+	[[ $1 != *+adaptive ]] || mode=adaptive
+	[[ $1 != nic* ]] || what=(--uplink "${nic_of[vxs]}" --host off --vm a)
 	vxsd_log=$work/vxs/log
-	vxsd_start "$host" --name "$id" --run-dir "$work/vxs" --cpus "$switch_cpu" --poll busy \
-		"${what[@]}" || return 1
+	what+=(--cpus "$switch_cpu" --poll "$mode")
+	if [[ $1 = idle* ]]; then
+		mkdir "$work/vxs/alone"
+		vxsd_start "$host" --name "$id-alone" --run-dir "$work/vxs/alone" "${what[@]}" || return 1
+		alone_pid=$vxsd_pid
+		pids+=("$alone_pid")
+		kill -STOP "$alone_pid"
+		for ((i = 1; i <= idle_vms; i++)); do
+			many+=(--vm "i$i")
+		done
+	fi
+	vxsd_start "$host" --name "$id" --run-dir "$work/vxs" "${what[@]}" "${many[@]}" || return 1
 	started vxs "$vxsd_pid"
 	vxsd_pid=''
+	[[ $1 != idle* ]] || connect_idle "$work/vxs"
+}
+
+# connect_idle DIRECTORY: a process that is $idle_vms VMs.
+connect_idle() {
+	"$BUILD/tests/bench/bench_idle" --dir "$1" --vms "$idle_vms" --cpu "$generator_cpu" \
+		>"$1/idle" 2>>"$1/log" &
+	idle_pid=$!
+	pids+=("$idle_pid")
+	wait_until 30 idle_is_ready "$1" && ! pid_gone "$idle_pid"
+}
+
+idle_is_ready() {
+	grep -q ready "$1/idle" || pid_gone "$idle_pid"
 }
 
 has_testpmd() {
@@ -40,10 +80,12 @@ has_testpmd() {
 
 # All frames of the one port to the other, with no look at them.
 start_testpmd() {
-	local dir=$work/testpmd
-	local -a what=(--vdev "net_vhost0,iface=$dir/a.sock")
-	if [ "$1" != nic ]; then
-		what+=(--vdev "net_vhost1,iface=$dir/b.sock")
+	local dir=$work/testpmd offloads=''
+	# What comes in as offloaded only goes out as such when it is marked in the old way.
+	[ "$1" != tso ] || offloads=,tso=1,legacy-ol-flags=1
+	local -a what=(--vdev "net_vhost0,iface=$dir/a.sock$offloads")
+	if [[ $1 != nic* ]]; then
+		what+=(--vdev "net_vhost1,iface=$dir/b.sock$offloads")
 	else
 		what+=(--vdev "net_af_xdp0,iface=${nic_of[testpmd]}")
 	fi
@@ -91,8 +133,9 @@ ovs_set() {
 # A learning bridge: the one flow "normal" that it has by itself. Its buffers hold a frame each, so
 # long frames are asked for, where they come.
 start_ovs() {
-	local dir=$work/ovs schema=/usr/share/openvswitch/vswitch.ovsschema mtu=1500
+	local dir=$work/ovs schema=/usr/share/openvswitch/vswitch.ovsschema mtu=1500 tso=false port
 	[ "$1" != long ] || mtu=9000
+	[ "$1" != tso ] || tso=true
 	ovs_command ovsdb-tool create "$dir/conf.db" "$schema"
 	"${ovs[@]}" >>"$dir/log" 2>&1 || return 1
 	ovs_command ovsdb-server "$dir/conf.db" --remote="punix:$dir/db.sock"
@@ -101,16 +144,23 @@ start_ovs() {
 	wait_until 10 [ -S "$dir/db.sock" ] && ovs_set --no-wait init &&
 		ovs_set --no-wait set Open_vSwitch . other_config:dpdk-init=true \
 			other_config:dpdk-extra="--no-pci --in-memory --file-prefix=$id-ovs" \
-			other_config:dpdk-socket-mem=512 \
+			other_config:dpdk-socket-mem=512 other_config:userspace-tso-enable=$tso \
 			other_config:dpdk-lcore-mask="$(printf '0x%x' $((1 << generator_cpu)))" \
 			other_config:pmd-cpu-mask="$(printf '0x%x' $((1 << switch_cpu)))" || return 1
 	ovs_command "$ovs_vswitchd" "unix:$dir/db.sock"
 	"${ovs[@]}" >>"$dir/log" 2>&1 </dev/null &
 	started ovs $!
-	ovs_set add-br br0 -- set bridge br0 datapath_type=netdev &&
-		ovs_set add-port br0 a.sock -- set Interface a.sock type=dpdkvhostuser \
-			mtu_request=$mtu || return 1
-	if [ "$1" != nic ]; then
+	ovs_set add-br br0 -- set bridge br0 datapath_type=netdev || return 1
+	if [ "$1" = tso ]; then # a vhost-user port offers it in the client's role only
+		for port in a b; do
+			ovs_set add-port br0 $port.sock -- set Interface $port.sock \
+				type=dpdkvhostuserclient options:vhost-server-path="$dir/$port.sock" || return 1
+		done
+		return
+	fi
+	ovs_set add-port br0 a.sock -- set Interface a.sock type=dpdkvhostuser \
+		mtu_request=$mtu || return 1
+	if [[ $1 != nic* ]]; then
 		ovs_set add-port br0 b.sock -- set Interface b.sock type=dpdkvhostuser \
 			mtu_request=$mtu || return 1
 	else
@@ -126,7 +176,7 @@ has_ceiling() {
 
 start_ceiling() {
 	local dir=$work/ceiling
-	if [ "$1" != nic ]; then
+	if [[ $1 != nic* ]]; then
 		"$BUILD/tests/bench/ceiling" --a "$dir/a.sock" --b "$dir/b.sock" --cpu "$switch_cpu" \
 			>"$dir/log" 2>&1 </dev/null &
 		started ceiling $!
