@@ -19,7 +19,8 @@
  * port_add  "vm": WORDS        {"name","id","socket"}, WORDS as in --vm: NAME[,key=value...]
  * port_del  "port": NAME       {"name"}
  *
- * STATUS    {"name","pid","version","uptime":S,"run_dir","maps":DIR|null,"poll","ageing":S,
+ * STATUS    {"name","pid","version","uptime":S,"run_dir","maps":DIR|null,"poll",
+ *            "idle_us":N|null (unless adaptive),"ageing":S,
  *            "uplink":NIC|null,"host":TAP|null,"ports":N,"addresses":N,
  *            "workers":[{"id","cpu":N|null,"rounds","busy_rounds","sleeps"}...]}
  * NIC       {"ifname","ifindex","mode","umem","queues","nic_queues","mtu","mac","up"}

@@ -146,6 +146,8 @@ usage "no queues" "queues" --vm a,queues=0
 usage "socket path that is too long" "long|at most|characters" --vm "a,socket=/tmp/$(printf 'x%.0s' {1..200})"
 usage "unknown mode" "warp.*auto" --uplink nic,mode=warp
 usage "unknown polling" "often.*busy" --poll often
+usage "idle time that no worker waits" "idle-us 50.*busy.*leave" --idle-us 50 --poll busy
+usage "idle time of more than a second" "idle-us.*1000000" --idle-us 1000001
 usage "list of CPUs" "cpus" --cpus 0-
 usage "a CPU that isn't there" "4095" --cpus 4095
 usage "unknown word for --host" "maybe.*share" --host maybe

@@ -39,6 +39,8 @@ static inline bool start(void)
 			run_dir,
 			"--log-level",
 			"error",
+			"--idle-us",
+			"250",
 			"--vm",
 			"a",
 			"--vm",

@@ -16,6 +16,8 @@ static void test_status(void)
 	CU_ASSERT_STRING_EQUAL(text(ok, "run_dir"), opt.run_dir);
 	CU_ASSERT_STRING_EQUAL(text(ok, "version"), VXS_VERSION);
 	CU_ASSERT_STRING_EQUAL(text(ok, "poll"), "adaptive");
+	CU_ASSERT_EQUAL(json_object_get_int(member(ok, "idle_us")), 250);
+	CU_ASSERT_EQUAL(d->worker[0]->idle_us, 250);
 	CU_ASSERT_EQUAL(json_object_get_int(member(ok, "pid")), getpid());
 	CU_ASSERT_EQUAL(json_object_get_int(member(ok, "ports")), 2);
 	CU_ASSERT_EQUAL(json_object_array_length(member(ok, "workers")), 1);

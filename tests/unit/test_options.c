@@ -58,6 +58,7 @@ static void test_defaults(void)
 	CU_ASSERT_EQUAL(opt.n_vms, 0);
 	CU_ASSERT_EQUAL(opt.n_cpus, 0);
 	CU_ASSERT_EQUAL(opt.poll, POLL_ADAPTIVE);
+	CU_ASSERT_EQUAL(opt.idle_us, 100);
 	CU_ASSERT_EQUAL(opt.log_level, LOG_INFO);
 	CU_ASSERT_EQUAL(opt.ageing, 300);
 	options_free(&opt);
@@ -173,6 +174,15 @@ static void test_options(void)
 		{"--host share", "--host share: there is no NIC to share: give --uplink IF, or "
 				 "leave --host out"},
 		{"--poll never", "--poll never: \"never\" is none of adaptive, busy, interrupt"},
+		{"--idle-us -1", "--idle-us -1: \"-1\" is not a number from 0 to 1000000"},
+		{"--idle-us 1000001",
+		 "--idle-us 1000001: \"1000001\" is not a number from 0 to 1000000"},
+		{"--idle-us 50 --poll busy",
+		 "--idle-us 50: with --poll busy it has no meaning: leave it out, or give --poll "
+		 "adaptive"},
+		{"--poll interrupt --idle-us 0",
+		 "--idle-us 0: with --poll interrupt it has no meaning: leave it out, or give "
+		 "--poll adaptive"},
 		{"--log-level all", "--log-level all: \"all\" is none of error, warn, info, debug"},
 		{"--ageing x", "--ageing x: \"x\" is not a number from 0 to 1000000"},
 		{"--cpus 0,0", "--cpus 0,0: CPU 0 is named twice: name it once"},
@@ -209,6 +219,13 @@ static void test_together(void)
 	expect_refusals(refusals);
 	/* explicitly shared with an uplink; any number of VMs without a fixed address */
 	CU_ASSERT_EQUAL(parse(&opt, "--host share --vm a --vm b --uplink e0", err, sizeof(err)), 0);
+	options_free(&opt);
+	/* what is the default may be said */
+	CU_ASSERT_EQUAL(parse(&opt, "--idle-us 1000000 --poll adaptive", err, sizeof(err)), 0);
+	CU_ASSERT_EQUAL(opt.idle_us, 1000000);
+	options_free(&opt);
+	CU_ASSERT_EQUAL(parse(&opt, "--idle-us 0", err, sizeof(err)), 0);
+	CU_ASSERT_EQUAL(opt.idle_us, 0);
 	options_free(&opt);
 }
 
@@ -347,9 +364,10 @@ static void test_help(void)
 	size_t size;
 	FILE *to = open_memstream(&text, &size);
 	static const char *const wanted[] = {
-		"--name NAME", "--uplink IF[,", "--vm NAME[,", "mac=MAC",   "socket=PATH",
-		"queues=N",    "--host",        "--cpus",      "--poll",    "--run-dir",
-		"--log-level", "--ageing",      "--help",      "--version", NULL};
+		"--name NAME", "--uplink IF[,", "--vm NAME[,", "mac=MAC",
+		"socket=PATH", "queues=N",      "--host",      "--cpus",
+		"--poll",      "--run-dir",     "--idle-us N", "--log-level",
+		"--ageing",    "--help",        "--version",   NULL};
 	int i;
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(to);

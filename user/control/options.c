@@ -13,11 +13,13 @@
 
 #define AGEING_DEFAULT 300
 #define AGEING_MAX     1000000
+#define IDLE_US_MAX    1000000
 
 /* What is known only while the command line is read. */
 struct parsing {
 	struct options *opt;
 	bool host_given;
+	bool idle_us_given;
 };
 
 /* An option. A parser returns 0, -EINVAL with a complaint, -ENOMEM, or OPTIONS_DONE. */
@@ -145,6 +147,12 @@ static int parse_poll(struct parsing *p, const char *value, struct complaint *c)
 	return 0;
 }
 
+static int parse_idle_us(struct parsing *p, const char *value, struct complaint *c)
+{
+	p->idle_us_given = true;
+	return words_number(value, 0, IDLE_US_MAX, &p->opt->idle_us, c);
+}
+
 static int parse_run_dir(struct parsing *p, const char *value, struct complaint *c)
 {
 	return words_path(value, p->opt->run_dir, sizeof(p->opt->run_dir), c);
@@ -195,6 +203,10 @@ static const struct option_row options[] = {
 	 "always poll; poll while there is work, then sleep; or sleep as soon as there is none "
 	 "(default adaptive)",
 	 .parse = parse_poll},
+	{"idle-us", "N",
+	 "with --poll adaptive: microseconds without work before a worker sleeps, 0 to 1000000 "
+	 "(default 100)",
+	 .parse = parse_idle_us},
 	{"run-dir", "DIR", "directory of the sockets (default " VXS_RUN_DIR "/NAME)",
 	 .parse = parse_run_dir},
 	{"log-level", "error|warn|info|debug", "what to log on stderr (default info)",
@@ -335,6 +347,11 @@ static int check_all(struct parsing *p, struct complaint *c)
 	if (p->host_given && opt->host_share && !opt->uplink.ifname[0])
 		return complain(c, "--host share: there is no NIC to share: give --uplink IF, or "
 				   "leave --host out");
+	if (p->idle_us_given && opt->poll != POLL_ADAPTIVE)
+		return complain(c,
+				"--idle-us %u: with --poll %s it has no meaning: leave it out, or "
+				"give --poll adaptive",
+				opt->idle_us, opt->poll == POLL_BUSY ? "busy" : "interrupt");
 	if (!opt->run_dir[0])
 		snprintf(opt->run_dir, sizeof(opt->run_dir), VXS_RUN_DIR "/%s", opt->name);
 	for (i = 0; i < opt->n_vms; i++) {
@@ -356,6 +373,7 @@ int options_parse(struct options *opt, int argc, char **argv, char *err, size_t 
 		.name = VXS_NAME_DEFAULT,
 		.host_share = true,
 		.poll = POLL_ADAPTIVE,
+		.idle_us = WORKER_IDLE_US,
 		.log_level = LOG_INFO,
 		.ageing = AGEING_DEFAULT,
 	};

@@ -33,6 +33,7 @@ struct options {
 	unsigned n_cpus;       /* 0: one worker, not pinned */
 	int cpu[OPTIONS_CPUS_MAX];
 	enum poll_mode poll;
+	unsigned idle_us; /* time without work before an adaptive worker sleeps */
 	enum log_level log_level;
 	unsigned ageing; /* seconds, default 300; 0: addresses never age */
 };

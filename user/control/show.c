@@ -127,6 +127,9 @@ struct json_object *show_status(struct daemon *d)
 	add_text(o, "run_dir", d->opt->run_dir);
 	add_text(o, "maps", tables_pin_dir(d->tables));
 	add_text(o, "poll", poll_text(d->opt->poll));
+	/* Only adaptive workers wait before they sleep. */
+	add(o, "idle_us",
+	    d->opt->poll == POLL_ADAPTIVE ? json_object_new_int(d->opt->idle_us) : NULL);
 	add_int(o, "ageing", d->opt->ageing);
 	add(o, "uplink", d->nic ? show_nic(d->nic) : NULL);
 	add_text(o, "host", d->host ? host_ifname(d->host) : NULL);

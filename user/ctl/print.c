@@ -121,7 +121,10 @@ void print_status(struct json_object *o)
 		printf("host       shares the uplink, by way of %s\n", text_of(o, "host"));
 	else if (get(o, "uplink"))
 		printf("host       not shared (--host off)\n");
-	printf("polling    %s\n", text_of(o, "poll"));
+	printf("polling    %s", text_of(o, "poll"));
+	if (get(o, "idle_us"))
+		printf(", sleeps after %" PRId64 " us without work", get_int(o, "idle_us"));
+	printf("\n");
 	if (get_int(o, "ageing"))
 		printf("ageing     %" PRId64 " s\n", get_int(o, "ageing"));
 	else

@@ -212,7 +212,7 @@ int worker_new(struct worker **out, unsigned id, struct vswitch *sw)
 	w->id = id;
 	w->cpu = -1;
 	w->sw = sw;
-	w->idle_us = 100;
+	w->idle_us = WORKER_IDLE_US;
 	w->events.wake_fd = -1;
 	w->wake_fd = -1;
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);

@@ -14,6 +14,8 @@ struct vswitch;
 
 enum poll_mode { POLL_ADAPTIVE, POLL_BUSY, POLL_INTERRUPT };
 
+#define WORKER_IDLE_US 100 /* unless the user says otherwise */
+
 /* What a worker tells control; a ring of one producer and one consumer, full means dropped. */
 enum event_kind {
 	EVENT_LEARN,  /* a frame came from address @key on port @port */
