@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A worker over real split rings: no wake-up is ever lost, and no kick is asked for in vain. */
+#include "vq_rig.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "switch/rcu.h"
+#include "switch/switch.h"
+#include "switch/worker.h"
+
+/*
+ *   this thread: a driver that keeps the rules ── ring ── worker: polls, asks for kicks, sleeps
+ *
+ * A round of the race: a frame is offered about when the worker falls asleep, with a kick only if
+ * the ring says that one is wanted, and must come back. A wake-up that got lost shows as a frame
+ * that doesn't: nobody else would ever wake the worker.
+ */
+#define RING    64
+#define SILENT  48    /* queues beside that ring */
+#define LOST_MS 10000 /* a worker that isn't asleep needs far less, however busy the machine is */
+#if defined(__SANITIZE_THREAD__)
+#define RACES 20000 /* of each kind; there are four */
+#elif defined(__SANITIZE_ADDRESS__)
+#define RACES 50000
+#else
+#define RACES 250000
+#endif
+
+/* A port whose one in-queue is a rig's transmit ring. */
+struct guest {
+	struct port port; /* first */
+	struct rig *r;
+	int kick_fd;
+	uint64_t kicks; /* the driver's */
+};
+
+static unsigned guest_in(struct port *p, unsigned queue, struct batch *b)
+{
+	struct guest *g = (struct guest *)p;
+	unsigned taken;
+
+	(void)queue;
+	taken = vq_split_in(g->r->q, p->stats, b);
+	b->n = 0; /* it is about the ring: the frames go nowhere */
+	return taken;
+}
+
+static void guest_done(struct port *p, unsigned queue, struct batch *b)
+{
+	(void)queue;
+	(void)b;
+	vq_split_done(((struct guest *)p)->r->q);
+}
+
+static bool guest_wait(struct port *p, unsigned queue, bool on)
+{
+	(void)queue;
+	return vq_split_wait(((struct guest *)p)->r->q, on);
+}
+
+static const struct port_ops guest_ops = {
+	.in = guest_in,
+	.done = guest_done,
+	.wait = guest_wait,
+};
+
+/* Queues that never have anything: looking at them gives the driver time to be the first. */
+static unsigned silent_in(struct port *p, unsigned queue, struct batch *b)
+{
+	(void)p;
+	(void)queue;
+	(void)b;
+	return 0;
+}
+
+static bool silent_wait(struct port *p, unsigned queue, bool on)
+{
+	(void)p;
+	(void)queue;
+	(void)on;
+	return false;
+}
+
+static const struct port_ops silent_ops = {.in = silent_in, .wait = silent_wait};
+
+static struct vswitch sw;
+static struct worker *w;
+static struct guest guest;
+static struct port silent = {.ops = &silent_ops, .id = 6, .n_in = SILENT};
+static struct sources *sources;
+static cpu_set_t cpus; /* of this thread, before the test */
+
+/* Driver and worker on two CPUs, if there are two: on one they would only take turns. */
+static void part(void)
+{
+	int cpu, first = -1;
+	cpu_set_t one;
+
+	CPU_ZERO(&cpus);
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	for (cpu = 0; cpu < CPU_SETSIZE && w->cpu < 0; cpu++) {
+		if (!CPU_ISSET(cpu, &cpus))
+			continue;
+		if (first < 0)
+			first = cpu;
+		else
+			w->cpu = cpu;
+	}
+	if (w->cpu < 0)
+		return;
+	CPU_ZERO(&one);
+	CPU_SET(first, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+}
+
+static void setup(uint64_t features, enum poll_mode poll, unsigned idle_us)
+{
+	unsigned i;
+
+	guest = (struct guest){.port = {.ops = &guest_ops, .id = 5, .n_in = 1}};
+	guest.r = rig_new(RING, RIG_V1 | features, 0);
+	guest.port.stats = &guest.r->stats;
+	guest.r->q->call_fd = -1; /* the driver polls the used ring */
+	for (i = 0; i < RING; i++)
+		rig_desc(guest.r->desc, i, RIG_DATA, 12 + 60, 0, 0);
+	guest.kick_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	sw.fdb = fdb_new();
+	CU_ASSERT_EQUAL_FATAL(worker_new(&w, 0, &sw), 0);
+	w->poll = poll;
+	w->idle_us = idle_us;
+	part();
+	sources = calloc(1, sizeof(*sources) + (SILENT + 1) * sizeof(struct source));
+	sources->n = SILENT + 1;
+	for (i = 0; i < SILENT; i++)
+		sources->source[i] = (struct source){.port = &silent, .queue = i};
+	sources->source[SILENT].port = &guest.port;
+	rcu_set(w->sources, sources);
+	CU_ASSERT_EQUAL_FATAL(worker_watch(w, guest.kick_fd), 0);
+	CU_ASSERT_EQUAL_FATAL(worker_start(w), 0);
+}
+
+static void teardown(void)
+{
+	worker_stop(w);
+	worker_free(w);
+	free(sources);
+	fdb_free(sw.fdb);
+	close(guest.kick_fd);
+	rig_free(guest.r);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+}
+
+/* Offers a frame, and kicks if the worker wants that (virtio 1.2, 2.7.13). */
+static void offer(void)
+{
+	struct rig *r = guest.r;
+	uint16_t at = r->avail_at++, event;
+	bool want;
+
+	__atomic_store_n(&r->avail->ring[at & (RING - 1)], at & (RING - 1), __ATOMIC_RELAXED);
+	__atomic_store_n(&r->avail->idx, r->avail_at, __ATOMIC_RELEASE);
+	/* Pairs with vq_split_wait()'s: the worker sees our frame, or we see its wish. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (r->q->event_idx) {
+		event = __atomic_load_n((uint16_t *)&r->used->ring[RING], __ATOMIC_RELAXED);
+		want = vring_need_event(event, r->avail_at, at);
+	} else {
+		want = !(__atomic_load_n(&r->used->flags, __ATOMIC_RELAXED) &
+			 VRING_USED_F_NO_NOTIFY);
+	}
+	if (!want)
+		return;
+	eventfd_write(guest.kick_fd, 1);
+	guest.kicks++;
+}
+
+static bool is_back(void *arg)
+{
+	(void)arg;
+	return __atomic_load_n(&guest.r->used->idx, __ATOMIC_ACQUIRE) == guest.r->avail_at;
+}
+
+static bool comes_back(void)
+{
+	unsigned i;
+
+	for (i = 0; i < 2000; i++)
+		if (is_back(NULL))
+			return true;
+	for (i = 0; i < 20000; i++) {
+		if (is_back(NULL))
+			return true;
+		sched_yield();
+	}
+	return check_until(is_back, NULL, LOST_MS);
+}
+
+/*
+ * Waits a moment that homes in on the one at which the worker asks for kicks, on whatever machine:
+ * shorter after a frame that needed a kick, a little longer after one that needed none. Four of
+ * five need none, as waking a worker takes its time on a machine that has other work.
+ */
+struct aim {
+	unsigned turns;
+	uint32_t seed;
+	uint64_t kicks;
+};
+
+static void dawdle(struct aim *a)
+{
+	unsigned step = a->turns / 64 + 1;
+	volatile unsigned turns;
+
+	if (guest.kicks == a->kicks)
+		a->turns += step;
+	else
+		a->turns -= a->turns > 4 * step ? 4 * step : a->turns;
+	a->kicks = guest.kicks;
+	a->seed = a->seed * 1664525 + 1013904223;
+	turns = a->turns + (a->seed >> 16) % (a->turns / 4 + 16);
+	while (turns)
+		turns--;
+}
+
+static void race(uint64_t features, enum poll_mode poll, unsigned idle_us)
+{
+	struct aim aim = {.seed = 1};
+	unsigned i;
+
+	setup(features, poll, idle_us);
+	for (i = 0; i < RACES; i++) {
+		offer();
+		if (!comes_back()) {
+			printf("--- lost in round %u: the worker %s, frame %u never came back\n", i,
+			       __atomic_load_n(&w->asleep, __ATOMIC_RELAXED) ? "sleeps"
+									     : "is awake",
+			       guest.r->avail_at - 1);
+			CU_FAIL("a wake-up was lost");
+			break;
+		}
+		dawdle(&aim);
+	}
+	printf("--- %u races, %llu kicks, slept %llu times\n", i, (unsigned long long)guest.kicks,
+	       (unsigned long long)__atomic_load_n(&w->sleeps, __ATOMIC_RELAXED));
+	/* Or there was no race. */
+	CU_ASSERT(guest.kicks > RACES / 1000);
+	CU_ASSERT(__atomic_load_n(&w->sleeps, __ATOMIC_RELAXED) > RACES / 1000);
+	teardown();
+}
+
+static void test_race_flag_adaptive(void)
+{
+	race(0, POLL_ADAPTIVE, 1);
+}
+
+static void test_race_flag_interrupt(void)
+{
+	race(0, POLL_INTERRUPT, 0);
+}
+
+static void test_race_event_adaptive(void)
+{
+	race(RIG_EVENT, POLL_ADAPTIVE, 1);
+}
+
+static void test_race_event_interrupt(void)
+{
+	race(RIG_EVENT, POLL_INTERRUPT, 0);
+}
+
+/* A worker that polls on and on is never kicked. */
+static void polls(uint64_t features, unsigned kicks_max)
+{
+	unsigned i;
+
+	setup(features, POLL_BUSY, 0);
+	for (i = 0; i < 100000; i++) {
+		offer();
+		if (!comes_back())
+			break;
+	}
+	CU_ASSERT_EQUAL(i, 100000);
+	CU_ASSERT_EQUAL(guest.r->stats.in_frames, 100000);
+	CU_ASSERT(guest.kicks <= kicks_max);
+	CU_ASSERT_EQUAL(__atomic_load_n(&w->sleeps, __ATOMIC_RELAXED), 0);
+	teardown();
+}
+
+static void test_polls_flag(void)
+{
+	polls(0, 0);
+}
+
+/* An index can only be out of the way for 65,536 frames: then it is passed once. */
+static void test_polls_event(void)
+{
+	polls(RIG_EVENT, 2);
+}
+
+static const struct check tests[] = {
+	{"race_flag_adaptive", test_race_flag_adaptive},
+	{"race_flag_interrupt", test_race_flag_interrupt},
+	{"race_event_adaptive", test_race_event_adaptive},
+	{"race_event_interrupt", test_race_event_interrupt},
+	{"polls_flag", test_polls_flag},
+	{"polls_event", test_polls_event},
+	{},
+};
+
+int main(int argc, char **argv)
+{
+	return check_main("wakeup", tests, argc, argv);
+}
