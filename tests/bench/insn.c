@@ -183,7 +183,7 @@ static void make_nic(struct lab *l)
 			fail("no room in the fill ring");
 	}
 	l->socket.out = VM_B;
-	l->socket.fd = l->q->trunk.fd = -1;
+	l->socket.fd = l->q->trunk.fd = l->q->busy_fd = -1;
 	if (nic_queue_publish(l->q, &l->socket, NULL, &old))
 		fail("out of memory");
 	l->nic.queues = 1;

@@ -257,6 +257,27 @@ static void test_busy(void)
 	wakes("--uplink nic0 --vm a --vm b --poll busy", false);
 }
 
+/* Busy polling of the NIC, in each way to poll: everything arrives, also after a pause. */
+static void test_busy_poll(void)
+{
+	static const char *const poll[] = {"adaptive", "busy", "interrupt"};
+	char words[128];
+	unsigned i, k;
+
+	for (i = 0; i < 3; i++) {
+		snprintf(words, sizeof(words), "--uplink nic0,busy-poll=on --vm a --vm b --poll %s",
+			 poll[i]);
+		if (!lab_full(&lab, 1, words))
+			return;
+		for (k = 0; k < 3; k++) {
+			CU_ASSERT(lab_talk(&lab, 100));
+			lab_quiet(&lab, 20);
+		}
+		CU_ASSERT(lab_shout(&lab, 20));
+		lab_close(&lab);
+	}
+}
+
 static void test_adaptive_workers(void)
 {
 	wakes("--uplink nic0 --vm a --vm b --poll adaptive --cpus 0,1", true);
@@ -273,6 +294,7 @@ int main(int argc, char **argv)
 		{"adaptive", test_adaptive},
 		{"interrupt", test_interrupt},
 		{"busy", test_busy},
+		{"busy_poll", test_busy_poll},
 		{"adaptive_workers", test_adaptive_workers},
 		{},
 	};

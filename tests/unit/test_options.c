@@ -54,6 +54,7 @@ static void test_defaults(void)
 	CU_ASSERT_STRING_EQUAL(opt.name, "vxs0");
 	CU_ASSERT_STRING_EQUAL(opt.run_dir, "/run/vxs/vxs0");
 	CU_ASSERT_STRING_EQUAL(opt.uplink.ifname, "");
+	CU_ASSERT_FALSE(opt.uplink.busy_poll);
 	CU_ASSERT_TRUE(opt.host_share);
 	CU_ASSERT_EQUAL(opt.n_vms, 0);
 	CU_ASSERT_EQUAL(opt.n_cpus, 0);
@@ -71,17 +72,19 @@ static void test_everything(void)
 	struct options opt;
 	char err[512] = "";
 
-	CU_ASSERT_EQUAL(parse(&opt,
-			      "--name t --uplink eth9,mode=copy,queues=2 --host off --cpus 0 "
-			      "--poll busy --run-dir /tmp/x/ --log-level debug --ageing 0 "
-			      "--vm a,mac=52:54:00:12:aB:56,queues=128 --vm=b,socket=/tmp/b",
-			      err, sizeof(err)),
-			0);
+	CU_ASSERT_EQUAL(
+		parse(&opt,
+		      "--name t --uplink eth9,mode=copy,queues=2,busy-poll=on --host off --cpus 0 "
+		      "--poll busy --run-dir /tmp/x/ --log-level debug --ageing 0 "
+		      "--vm a,mac=52:54:00:12:aB:56,queues=128 --vm=b,socket=/tmp/b",
+		      err, sizeof(err)),
+		0);
 	CU_ASSERT_STRING_EQUAL(err, "");
 	CU_ASSERT_STRING_EQUAL(opt.name, "t");
 	CU_ASSERT_STRING_EQUAL(opt.uplink.ifname, "eth9");
 	CU_ASSERT_EQUAL(opt.uplink.mode, UPLINK_COPY);
 	CU_ASSERT_EQUAL(opt.uplink.queues, 2);
+	CU_ASSERT_TRUE(opt.uplink.busy_poll);
 	CU_ASSERT_FALSE(opt.host_share);
 	CU_ASSERT_EQUAL(opt.n_cpus, 1);
 	CU_ASSERT_EQUAL(opt.cpu[0], 0);
@@ -147,7 +150,9 @@ static void test_words(void)
 		 "--uplink e,mode=fast: \"fast\" is none of auto, zc, copy, skb"},
 		{"--uplink e,queues=65",
 		 "--uplink e,queues=65: \"65\" is not a number from 1 to 64"},
-		{"--uplink e,x=1", "--uplink e,x=1: unknown key \"x\"; keys are mode, queues"},
+		{"--uplink e,busy-poll=64", "--uplink e,busy-poll=64: \"64\" is none of off, on"},
+		{"--uplink e,x=1",
+		 "--uplink e,x=1: unknown key \"x\"; keys are mode, queues, busy-poll"},
 		{},
 	};
 

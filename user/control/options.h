@@ -21,6 +21,7 @@ struct uplink_options {
 	char ifname[16]; /* "": no uplink */
 	enum uplink_mode mode;
 	unsigned queues; /* 0: all that the NIC has */
+	bool busy_poll;
 };
 
 struct options {

@@ -132,12 +132,27 @@ static int parse_uplink_queues(void *to, const char *value, struct complaint *c)
 			    c);
 }
 
+static int parse_uplink_busy_poll(void *to, const char *value, struct complaint *c)
+{
+	static const char *const words[] = {"off", "on", NULL};
+	int i = words_choice(value, words, c);
+
+	if (i < 0)
+		return i;
+	((struct uplink_options *)to)->busy_poll = i;
+	return 0;
+}
+
 static const struct words_key uplink_keys[] = {
 	{"mode", "auto|zc|copy|skb",
 	 "zero-copy, native copy or SKB mode (default: the first of these that works)",
 	 parse_uplink_mode},
 	{"queues", "N", "receive queues to serve, 1 to 64 (default: all that it has)",
 	 parse_uplink_queues},
+	{"busy-poll", "on|off",
+	 "whether workers poll the NIC's driver themselves instead of waiting for its interrupts "
+	 "(default off)",
+	 parse_uplink_busy_poll},
 	{},
 };
 

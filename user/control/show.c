@@ -81,6 +81,10 @@ static struct json_object *show_nic(const struct nic *nic)
 	add_int(o, "mtu", state.mtu);
 	add_mac(o, "mac", state.mac);
 	add_bool(o, "up", state.up);
+	add_bool(o, "busy_poll", state.busy_poll);
+	add_int(o, "busy_queues", state.busy_queues);
+	add_int(o, "busy_polls", state.busy_polls);
+	add_int(o, "busy_hits", state.busy_hits);
 	return o;
 }
 

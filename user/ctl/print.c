@@ -75,8 +75,13 @@ static void print_nic(struct json_object *nic)
 		printf("%" PRId64 " queue%s, ", queues, plural(queues));
 	else
 		printf("%" PRId64 " of %" PRId64 " queues, ", queues, all);
-	printf("MTU %" PRId64 "; AF_XDP: %s, UMEM on %s\n", get_int(nic, "mtu"),
-	       text_of(nic, "mode"), text_of(nic, "umem"));
+	printf("MTU %" PRId64 "; AF_XDP: %s, UMEM on %s", get_int(nic, "mtu"), text_of(nic, "mode"),
+	       text_of(nic, "umem"));
+	if (get_int(nic, "busy_queues"))
+		printf(", busy polling");
+	else if (get_bool(nic, "busy_poll"))
+		printf(", busy polling without effect");
+	printf("\n");
 }
 
 static void print_workers(struct json_object *list)
@@ -222,6 +227,20 @@ static void print_vm(struct json_object *p)
 	print_queues(get(p, "queues"));
 }
 
+/* How busy polling does, if it was asked for. */
+static void print_busy(struct json_object *nic)
+{
+	if (!get_bool(nic, "busy_poll"))
+		return;
+	if (get_int(nic, "busy_queues"))
+		printf("busy-poll  %" PRId64 " of %" PRId64 " queues, %" PRId64 " polls, %" PRId64
+		       " of them brought frames\n",
+		       get_int(nic, "busy_queues"), get_int(nic, "queues"),
+		       get_int(nic, "busy_polls"), get_int(nic, "busy_hits"));
+	else
+		printf("busy-poll  no queue: no socket knows the driver's NAPI (yet)\n");
+}
+
 void print_port(struct json_object *p)
 {
 	const char *kind = text_of(p, "kind");
@@ -231,6 +250,7 @@ void print_port(struct json_object *p)
 	if (get(p, "nic")) {
 		printf("interface  ");
 		print_nic(get(p, "nic"));
+		print_busy(get(p, "nic"));
 	} else if (get(p, "ifname")) {
 		printf("interface  %s, which joins the host to the switch\n", text_of(p, "ifname"));
 	} else {

@@ -22,8 +22,8 @@
  * the host's traffic is never without a way, whatever fails in between.
  *
  * nic.c has ports and modes, nic_queue.c one queue and its sockets, umem.c the frames, nic_xdp.c
- * the XDP program, nic_set.c the NIC's settings, nic_stats.c the kernel's counters; nic_in.c and
- * nic_out.c are what workers run.
+ * the XDP program, nic_set.c the NIC's settings, nic_busy.c busy polling, nic_stats.c the kernel's
+ * counters; nic_in.c and nic_out.c are what workers run.
  */
 #define TAGS_LEN (ETH_HLEN + 2 * 4) /* what may stand before an IP packet that the MTU counts */
 
@@ -239,6 +239,7 @@ int nic_open(struct nic **out, const struct nic_setup *setup)
 		.stats = setup->stats,
 	};
 	snprintf(nic->port.name, sizeof(nic->port.name), "%s", nic->ifname);
+	nic->busy_poll = setup->opt->busy_poll && nic_busy_check(nic->ifname);
 	/* Only old kernels, or those without CAP_IPC_LOCK, need it; so failing is not fatal. */
 	setrlimit(RLIMIT_MEMLOCK, &unlimited);
 	err = nic_xdp_check(nic);
@@ -351,6 +352,7 @@ int nic_refresh(struct nic *nic)
 void nic_state(const struct nic *nic, struct nic_state *state)
 {
 	struct nic_info info = {0};
+	unsigned i;
 
 	nic_info_read(nic->ifname, &info);
 	*state = (struct nic_state){
@@ -362,6 +364,14 @@ void nic_state(const struct nic *nic, struct nic_state *state)
 		.nic_queues = nic->nic_queues,
 		.mtu = nic->mtu,
 		.up = info.running,
+		.busy_poll = nic->busy_poll,
 	};
+	for (i = 0; i < nic->queues; i++) {
+		const struct nic_queue *q = nic->queue[i];
+
+		state->busy_queues += q->busy_fd >= 0;
+		state->busy_polls += __atomic_load_n(&q->busy_polls, __ATOMIC_RELAXED);
+		state->busy_hits += __atomic_load_n(&q->busy_hits, __ATOMIC_RELAXED);
+	}
 	memcpy(state->mac, nic->mac, sizeof(state->mac));
 }

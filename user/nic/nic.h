@@ -59,6 +59,9 @@ void nic_del_address(struct nic *nic, const uint8_t mac[6]);
 /** nic_read_drops() - bring the kernel's counters (XDP_STATISTICS) into port_stats. */
 void nic_read_drops(struct nic *nic);
 
+/** nic_busy_look() - with busy-poll=on, once a second: see which queues can be polled. */
+void nic_busy_look(struct nic *nic);
+
 struct nic_state {
 	const char *ifname;
 	int ifindex;
@@ -68,6 +71,9 @@ struct nic_state {
 	unsigned mtu;
 	uint8_t mac[6];
 	bool up;
+	bool busy_poll;                 /* asked for, and not refused */
+	unsigned busy_queues;           /* of @queues, those that are polled */
+	uint64_t busy_polls, busy_hits; /* polls of the driver; those that brought frames */
 };
 
 /** nic_refresh() - on a netlink link event: take over a new MAC or MTU, send what waits. Control

@@ -69,12 +69,36 @@ static bool refill(struct nic_queue *q)
 	return true;
 }
 
+/* A batch at most from all sockets of the queue, each round beginning with another one. */
+static void take_all(struct nic_queue *q, const struct nic_table *t, struct batch *b,
+		     struct in_count *count)
+{
+	unsigned i, at;
+
+	at = q->first = q->first + 1 < t->n ? q->first + 1 : 0;
+	for (i = 0; i < t->n && count->frames < BATCH_FRAMES; i++) {
+		take(q, t->socket[at], b, BATCH_FRAMES - count->frames, count);
+		at = at + 1 < t->n ? at + 1 : 0;
+	}
+}
+
+/* Nothing has come by itself: has the driver look, in this very call (nic_busy.c). */
+static void busy_poll(struct nic_queue *q, const struct nic_table *t, struct batch *b,
+		      struct in_count *count, int fd)
+{
+	recvfrom(fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+	take_all(q, t, b, count);
+	__atomic_store_n(&q->busy_polls, q->busy_polls + 1, __ATOMIC_RELAXED);
+	if (count->frames)
+		__atomic_store_n(&q->busy_hits, q->busy_hits + 1, __ATOMIC_RELAXED);
+}
+
 unsigned nic_in(struct port *p, unsigned queue, struct batch *b)
 {
 	struct nic_queue *q = nic_of(p)->queue[queue];
 	const struct nic_table *t = rcu_get(q->table);
 	struct in_count count = {0};
-	unsigned i, at;
+	int fd = __atomic_load_n(&q->busy_fd, __ATOMIC_RELAXED);
 
 	b->in = p;
 	b->in_queue = queue;
@@ -86,11 +110,9 @@ unsigned nic_in(struct port *p, unsigned queue, struct batch *b)
 		return 0; /* can't happen while the fill ring has room for every frame */
 	q->n_lent = umem_take_back(&q->umem, q->lent, BATCH_FRAMES);
 
-	at = q->first = q->first + 1 < t->n ? q->first + 1 : 0;
-	for (i = 0; i < t->n && count.frames < BATCH_FRAMES; i++) {
-		take(q, t->socket[at], b, BATCH_FRAMES - count.frames, &count);
-		at = at + 1 < t->n ? at + 1 : 0;
-	}
+	take_all(q, t, b, &count);
+	if (!count.frames && fd >= 0)
+		busy_poll(q, t, b, &count, fd);
 	stat_add(&p->stats->in_frames, count.frames);
 	stat_add(&p->stats->in_bytes, count.bytes);
 	port_drop(p, short_frame, count.too_short);
@@ -112,8 +134,14 @@ bool nic_wait(struct port *p, unsigned queue, bool on)
 	/* Sockets signal whenever a frame comes; there is nothing to ask for or to silence. */
 	if (!on)
 		return false;
-	if (xsk_ring_prod__needs_wakeup(&q->umem.fill))
+	if (xsk_ring_prod__needs_wakeup(&q->umem.fill)) {
 		recvfrom(q->trunk.fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+		/* For a socket that prefers busy polling that was one poll and no wake-up, or not
+		 * even a poll, if the driver was at it already: only the flag tells. */
+		if (__atomic_load_n(&q->busy_fd, __ATOMIC_RELAXED) >= 0 &&
+		    xsk_ring_prod__needs_wakeup(&q->umem.fill))
+			return true;
+	}
 	if (q->n_lent || umem_has_back(&q->umem))
 		return true;
 	/* With the link down there is nobody to wait for: nic_refresh() sends it on when it is up.

@@ -62,6 +62,7 @@ int nic_attach(struct nic *nic)
 			return err;
 		}
 	}
+	nic_busy_look(nic);
 	return 0;
 }
 
@@ -103,8 +104,10 @@ void nic_del_port(struct nic *nic, uint32_t id)
 
 	if (!s)
 		return;
-	for (i = 0; i < nic->queues; i++)
+	for (i = 0; i < nic->queues; i++) {
 		keep_out(nic, i, &s[i], id);
+		nic_busy_leave(nic->queue[i], &s[i]);
+	}
 	if (nic->attached)
 		wait_for_programs();
 	for (i = 0; i < nic->queues; i++)

@@ -72,9 +72,11 @@ static int open_in(struct nic *nic, struct nic_queue *q, struct nic_socket *s, u
 	};
 	int err = open_socket(nic, q, &s->xsk, &s->in, NULL, &config);
 
-	if (!err)
-		s->fd = xsk_socket__fd(s->xsk);
-	return err;
+	if (err)
+		return err;
+	s->fd = xsk_socket__fd(s->xsk);
+	nic_busy_prefer(nic, s->fd);
+	return 0;
 }
 
 static int open_out(struct nic *nic, struct nic_queue *q, uint16_t bind_flags)
@@ -107,6 +109,7 @@ int nic_queue_open(struct nic *nic, unsigned index, uint16_t bind_flags)
 	memset(q, 0, sizeof(*q));
 	q->trunk.fd = -1;
 	q->out_fd = -1;
+	q->busy_fd = -1;
 	q->index = index;
 	q->zero_copy = bind_flags & XDP_ZEROCOPY;
 	nic->queue[index] = q;

@@ -48,6 +48,10 @@ struct nic_queue {
 
 	/* written by control, read by the owning worker */
 	struct nic_table *table; /* RCU */
+	int busy_fd; /* the socket to poll the driver by; -1: it comes by itself (relaxed) */
+
+	/* written by the owning worker, read by control (relaxed) */
+	uint64_t busy_polls, busy_hits; /* polls of the driver; those that brought frames */
 
 	/* the owning worker's */
 	unsigned first;  /* where the next round begins, so that no socket starves */
@@ -88,7 +92,9 @@ struct nic {
 	uint32_t frame_size;
 	uint8_t mac[6];
 	const char *mode;
-	bool attached; /* sockets go into the map, frames come in */
+	bool attached;                 /* sockets go into the map, frames come in */
+	bool busy_poll;                /* busy-poll=on, and the kernel knows it */
+	bool busy_deferred, busy_told; /* done once: see nic_busy_look() */
 	int sockets_fd;
 	struct nic_in_bpf *bpf;
 	int link_fd;
@@ -131,6 +137,15 @@ void nic_socket_close(struct nic_queue *q, struct nic_socket *s);
  * stored in @old, for free() after an rcu_wait(). 0 or -ENOMEM. */
 int nic_queue_publish(struct nic_queue *q, struct nic_socket *add, struct nic_socket *del,
 		      struct nic_table **old);
+
+/* nic_busy.c, control thread: busy polling. */
+
+/** nic_busy_check() - whether the kernel lets us; logs if it doesn't. */
+bool nic_busy_check(const char *ifname);
+/** nic_busy_prefer() - for a receiving socket that was just made. */
+void nic_busy_prefer(const struct nic *nic, int fd);
+/** nic_busy_leave() - the queue isn't polled by @s any more; rcu_wait() before it is closed. */
+void nic_busy_leave(struct nic_queue *q, const struct nic_socket *s);
 
 /* nic_stats.c, control thread: the kernel's counters of one queue's sockets. */
 void nic_queue_read_drops(struct nic *nic, struct nic_queue *q);

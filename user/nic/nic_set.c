@@ -19,11 +19,13 @@
 #include <bpf/libbpf.h>
 
 #include "control/log.h"
+#include "nic/nic_defer.h"
 
 /*
  * Theory of operation
  *
- * Two kinds of settings. Features (VLAN stripping, LRO) stay as they are when a process dies, so
+ * Two kinds of settings. Features (VLAN stripping, LRO) and what busy polling needs (nic_defer.c)
+ * stay as they are when a process dies, so
  * the former values are written to the state file before the first change; the next start, even
  * after kill -9, takes them from there. Address filters are memberships of a packet socket, and the
  * kernel undoes those when the socket closes, however the process ended.
@@ -127,8 +129,10 @@ static int flag_set(const char *ifname, uint32_t flag, bool on)
 	return value.data == now ? 0 : do_ioctl(ifname, SIOCETHTOOL, &ifr);
 }
 
-/* The state file is one line: IFNAME rxvlan=0|1 lro=0|1 */
-static bool state_read(const char *path, char ifname[IF_NAMESIZE], uint32_t *before)
+/* The state file is one line: IFNAME rxvlan=0|1 lro=0|1 defer=NIC_DEFER_*; older ones had no defer.
+ */
+static bool state_read(const char *path, char ifname[IF_NAMESIZE], uint32_t *before,
+		       unsigned *defer)
 {
 	unsigned rxvlan, lro;
 	bool ok;
@@ -137,14 +141,15 @@ static bool state_read(const char *path, char ifname[IF_NAMESIZE], uint32_t *bef
 	f = fopen(path, "re");
 	if (!f)
 		return false;
-	ok = fscanf(f, "%15s rxvlan=%u lro=%u", ifname, &rxvlan, &lro) == 3;
+	*defer = 0;
+	ok = fscanf(f, "%15s rxvlan=%u lro=%u defer=%u", ifname, &rxvlan, &lro, defer) >= 3;
 	fclose(f);
 	if (ok)
 		*before = (rxvlan ? ETH_FLAG_RXVLAN : 0) | (lro ? ETH_FLAG_LRO : 0);
 	return ok;
 }
 
-static int state_write(const char *path, const char *ifname, uint32_t before)
+static int state_write(const char *path, const char *ifname, uint32_t before, unsigned defer)
 {
 	char new[4096];
 	FILE *f;
@@ -154,8 +159,8 @@ static int state_write(const char *path, const char *ifname, uint32_t before)
 	f = fopen(new, "we");
 	if (!f)
 		return -errno;
-	fprintf(f, "%s rxvlan=%d lro=%d\n", ifname, !!(before & ETH_FLAG_RXVLAN),
-		!!(before & ETH_FLAG_LRO));
+	fprintf(f, "%s rxvlan=%d lro=%d defer=%u\n", ifname, !!(before & ETH_FLAG_RXVLAN),
+		!!(before & ETH_FLAG_LRO), defer);
 	if (fclose(f) || rename(new, path)) {
 		int err = -errno;
 
@@ -165,7 +170,30 @@ static int state_write(const char *path, const char *ifname, uint32_t before)
 	return 0;
 }
 
-static void put_back(const char *ifname, uint32_t before)
+/* Writes down what is to be put back; without a state file it is not kept. */
+static void keep(const struct nic_set *set)
+{
+	int err = 0;
+
+	if (set->state_file)
+		err = state_write(set->state_file, set->ifname, set->before, set->defer);
+	if (err)
+		log_warn("uplink %s: cannot keep its settings in %s (%s): they are lost if vxsd is "
+			 "killed",
+			 set->ifname, set->state_file, strerror(-err));
+}
+
+static void put_back_defer(const char *ifname, unsigned defer)
+{
+	int err = nic_defer_put_back(ifname, defer);
+
+	if (err)
+		log_warn("uplink %s: cannot put napi_defer_hard_irqs and gro_flush_timeout back "
+			 "(%s); write 0 into these files of /sys/class/net/%s",
+			 ifname, strerror(-err), ifname);
+}
+
+static void put_back(const char *ifname, uint32_t before, unsigned defer)
 {
 	struct nic_info info;
 	unsigned i;
@@ -173,6 +201,7 @@ static void put_back(const char *ifname, uint32_t before)
 
 	if (nic_info_read(ifname, &info))
 		return; /* it is gone, and its settings with it */
+	put_back_defer(ifname, defer);
 	for (i = 0; i < FEATURES; i++) {
 		if (!(before & features[i].flag))
 			continue;
@@ -189,25 +218,19 @@ static int switch_off(struct nic_set *set)
 {
 	char old[IF_NAMESIZE];
 	uint32_t now = 0, before;
-	unsigned i;
+	unsigned i, defer;
 	int err;
 
-	if (set->state_file && state_read(set->state_file, old, &before)) {
-		if (!strcmp(old, set->ifname)) {
-			set->before = before;
-		}
+	if (set->state_file && state_read(set->state_file, old, &before, &defer) &&
+	    !strcmp(old, set->ifname)) {
+		set->before = before;
+		put_back_defer(set->ifname, defer); /* it may be without busy polling this time */
 	}
 	if (flags_get(set->ifname, &now))
 		now = 0; /* a driver without such features needs nothing */
 	for (i = 0; i < FEATURES; i++)
 		set->before |= now & features[i].flag;
-	if (set->state_file) { /* even without one: the next start then knows which NIC it was */
-		err = state_write(set->state_file, set->ifname, set->before);
-		if (err)
-			log_warn("uplink %s: cannot keep its settings in %s (%s): "
-				 "they are lost if vxsd is killed",
-				 set->ifname, set->state_file, strerror(-err));
-	}
+	keep(set); /* even if none is on: the next start then knows which NIC it was */
 	for (i = 0; i < FEATURES; i++) {
 		if (!(now & features[i].flag))
 			continue;
@@ -274,18 +297,35 @@ err:
 	return err;
 }
 
+void nic_set_defer(struct nic_set *set)
+{
+	int err = nic_defer_unset(set->ifname);
+
+	if (err > 0) {
+		set->defer = err;
+		keep(set);
+		err = nic_defer_set(set->ifname, set->defer);
+	}
+	if (err)
+		log_warn("uplink %s: busy-poll=on: cannot hold its interrupts back (%s), so they "
+			 "come as well; write 2 into napi_defer_hard_irqs and 200000 into "
+			 "gro_flush_timeout of /sys/class/net/%s",
+			 set->ifname, strerror(-err), set->ifname);
+}
+
 int nic_set_restore(const char *state_file, const char *except, char ifname[IF_NAMESIZE])
 {
 	uint32_t before, id = 0;
+	unsigned defer;
 	int ifindex;
 
-	if (!state_read(state_file, ifname, &before) || !strcmp(ifname, except))
+	if (!state_read(state_file, ifname, &before, &defer) || !strcmp(ifname, except))
 		return 0;
 	unlink(state_file);
 	ifindex = if_nametoindex(ifname);
 	if (!ifindex || bpf_xdp_query_id(ifindex, 0, &id) || id)
 		return 0;
-	put_back(ifname, before);
+	put_back(ifname, before, defer);
 	return ifindex;
 }
 
@@ -294,9 +334,10 @@ void nic_set_close(struct nic_set *set)
 	if (set->packet_fd >= 0)
 		close(set->packet_fd);
 	set->packet_fd = -1;
-	if (set->before)
-		put_back(set->ifname, set->before);
+	if (set->before || set->defer)
+		put_back(set->ifname, set->before, set->defer);
 	set->before = 0;
+	set->defer = 0;
 	if (set->state_file)
 		unlink(set->state_file);
 	free(set->state_file);

@@ -30,6 +30,7 @@ struct nic_set {
 	int ifindex;
 	int packet_fd;
 	uint32_t before;  /* ETH_FLAG_* of those that we change, as the user had them */
+	unsigned defer;   /* NIC_DEFER_* of those that we set; 0 before */
 	char *state_file; /* NULL: not kept */
 };
 
@@ -60,6 +61,10 @@ int nic_set_open(struct nic_set *set, const char *ifname, int ifindex, const cha
  * Return: its index, or 0 if there is nothing to do, also for the caller.
  */
 int nic_set_restore(const char *state_file, const char *except, char ifname[IF_NAMESIZE]);
+
+/** nic_set_defer() - for busy polling: hold interrupts back, unless the user has set for how long.
+ * Logs. */
+void nic_set_defer(struct nic_set *set);
 
 /** nic_set_close() - put everything back. */
 void nic_set_close(struct nic_set *set);
