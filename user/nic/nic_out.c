@@ -18,13 +18,16 @@
  *
  * In copy mode the kernel sends from inside sendto(), up to a budget of frames a call, and tells
  * with EAGAIN that there is more to do; one frame that the device refused is EBUSY, and it is gone.
- * The loop goes on while calls make progress. What is still in the ring when they stop doing so is
- * sent by the next kick: of the next batch, or of the queue's owner in its next round (@left).
- * In zero-copy mode one call wakes the driver, which then works by itself.
+ * The loop goes on while calls make progress; but the kernel says what it took from the ring only
+ * when it has looked at all of it, so the calls that a small budget takes don't count. What is
+ * still in the ring when they stop doing so is sent by the next kick: of the next batch, or of the
+ * queue's owner in its next round (@left). In zero-copy mode one call wakes the driver, which then
+ * works by itself.
  *
  * With the link's device down nothing is queued: frames would come out stale when it is up again.
  */
-#define KICKS_IDLE 2 /* calls without progress before the rest is left for the next round */
+#define KICKS_IDLE  2  /* calls without progress before the rest is left for the next round */
+#define KICK_FRAMES 32 /* what a call sends where the kernel's budget can't be raised */
 
 /* Descriptors that the kernel hasn't taken yet. */
 static uint32_t waiting(const struct nic_queue *q)
@@ -38,8 +41,9 @@ static unsigned kick(struct nic_queue *q)
 	unsigned lost = 0, idle = 0;
 	bool down = false, again = false;
 	uint32_t before, n = waiting(q);
+	unsigned idle_max = KICKS_IDLE + (n < BATCH_FRAMES ? n : BATCH_FRAMES) / KICK_FRAMES;
 
-	while (n && idle < KICKS_IDLE && xsk_ring_prod__needs_wakeup(&q->out)) {
+	while (n && idle < idle_max && xsk_ring_prod__needs_wakeup(&q->out)) {
 		int err = sendto(q->out_fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 ? errno : 0;
 
 		before = n;
