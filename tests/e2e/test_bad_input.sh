@@ -145,6 +145,7 @@ usage "too many queues" "queues" --vm a,queues=1000
 usage "no queues" "queues" --vm a,queues=0
 usage "socket path that is too long" "long|at most|characters" --vm "a,socket=/tmp/$(printf 'x%.0s' {1..200})"
 usage "unknown mode" "warp.*auto" --uplink nic,mode=warp
+usage "unknown word for busy polling" "maybe.*off, on" --uplink nic,busy-poll=maybe
 usage "unknown polling" "often.*busy" --poll often
 usage "idle time that no worker waits" "idle-us 50.*busy.*leave" --idle-us 50 --poll busy
 usage "idle time of more than a second" "idle-us.*1000000" --idle-us 1000001
