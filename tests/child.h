@@ -19,6 +19,7 @@ struct child {
 	char dir[64];     /* the test's own; the run directory and the notify socket lie in it */
 	char run_dir[80]; /* what --run-dir says */
 	int net_ns;       /* network namespace to start in; -1: the caller's */
+	bool bare;        /* start it without any capability: the kernel refuses it BPF */
 	pid_t pid;        /* 0: not running */
 	int status;       /* of wait(), once it ended */
 	int notify_fd, err_fd;
