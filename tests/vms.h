@@ -4,8 +4,11 @@
 #define VMS_H
 
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,6 +16,7 @@
 #include "child.h"
 #include "fake_vm.h"
 #include "vxs_bpf.h"
+#include "vxs_ctl.h"
 
 /*
  * One switch at a time. VMs have names of one letter, and addresses that follow from them; a test
@@ -152,6 +156,59 @@ static inline int vms_worker(const char *port, unsigned pair)
 	}
 	json_object_put(o);
 	return id;
+}
+
+/** vms_addresses() - how many addresses the switch knows. */
+static inline unsigned vms_addresses(void)
+{
+	struct json_object *o = child_ctl(&vxsd, "status", NULL);
+	unsigned n = vms_number(o, "addresses");
+
+	json_object_put(o);
+	return n;
+}
+
+/** vms_dial() - a connection to the control socket, or -1. */
+static inline int vms_dial(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/" VXS_CTL_SOCKET, vxsd.run_dir);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address))) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/** vms_ask() - send a request, its newline included, and wait for the reply. True: granted. */
+static inline bool vms_ask(int fd, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static inline bool vms_ask(int fd, const char *format, ...)
+{
+	static char line[1 << 18];
+	size_t len = 0;
+	va_list args;
+	ssize_t n;
+
+	va_start(args, format);
+	n = vsnprintf(line, sizeof(line), format, args);
+	va_end(args);
+	if (send(fd, line, n, MSG_NOSIGNAL) != n)
+		return false;
+	line[0] = '\0';
+	while (len < sizeof(line) - 1 && !strchr(line, '\n')) {
+		n = recv(fd, line + len, sizeof(line) - 1 - len, 0);
+		if (n <= 0)
+			return false;
+		len += n;
+		line[len] = '\0';
+	}
+	if (!strncmp(line, "{\"ok\"", 5) || !strncmp(line, "{ \"ok\"", 6))
+		return true;
+	printf("--- %.200s\n", line);
+	return false;
 }
 
 #endif

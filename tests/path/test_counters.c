@@ -10,12 +10,14 @@
  * guests are this one thread, which moves indices only (fake_vm_bench), and knows of each frame
  * whether it arrived: the switch has to say the same. At 64 bytes a frame the count of bytes passes
  * 2^32 on the way.
+ *
+ * Rings are large so that on a machine with other work much is done between two turns of a thread.
  */
 #define MILLION  1000000ull
-#define RING     512
-#define BURST    32
-#define OUT_MAX  384   /* frames that a VM has out at most, so that a receiver has room for all */
-#define DEAF     2000  /* frames sent while the receiver takes none */
+#define RING     16384
+#define BURST    128
+#define OUT_MAX  12288 /* frames that a VM has out at most, so that a receiver has room for all */
+#define DEAF     20000 /* frames sent while the receiver takes none */
 #define STALL_MS 20000 /* without a frame: something hangs */
 
 /* Frames from one queue pair of a VM to another VM, NULL: to nobody who receives. */
@@ -25,10 +27,14 @@ struct stream {
 	uint64_t sent, got;
 };
 
-static struct fake_vm *vm_open(const char *name, unsigned pairs, char to, size_t len)
+/* Sends frames of @len bytes to @to, and has room for those of @room bytes. */
+static struct fake_vm *vm_open(const char *name, unsigned pairs, char to, size_t len, size_t room)
 {
-	const struct fake_vm_options opt = {
-		.pairs = pairs, .ring_size = RING, .features = FAKE_VM_ALL | FAKE_VM_MQ};
+	const struct fake_vm_options opt = {.pairs = pairs,
+					    .ring_size = RING,
+					    .send_size = (len / 64 + 1) * 64 + 64,
+					    .buffer_size = (room / 64 + 1) * 64 + 64,
+					    .features = FAKE_VM_ALL | FAKE_VM_MQ};
 	struct fake_vm *vm = vms_join(name, &opt);
 	uint8_t frame[1514] = {};
 	unsigned i;
@@ -153,7 +159,7 @@ static void check_books(struct books *books)
 	VMS_PORT("a", "61")                                                                        \
 	VMS_PORT("b", "62") VMS_PORT("c", "63") ",queues=2" VMS_PORT("d", "64")
 
-/* One worker, @millions frames in 20 parts. */
+/* One worker, @millions of frames from a to b in 20 parts. */
 static void one_worker(bool bare, unsigned millions)
 {
 	struct stream ab = {}, ba = {}, c[2] = {};
@@ -165,9 +171,9 @@ static void one_worker(bool bare, unsigned millions)
 
 	if (!vms_start("--poll adaptive" PORTS_ONE, bare))
 		return;
-	ab.from = ba.to = vm_open("a", 1, 'b', LEN_A);
-	ba.from = ab.to = vm_open("b", 1, 'a', LEN_B);
-	vm_c = c[0].from = c[1].from = vm_open("c", 2, 'd', LEN_C);
+	ab.from = ba.to = vm_open("a", 1, 'b', LEN_A, LEN_B);
+	ba.from = ab.to = vm_open("b", 1, 'a', LEN_B, LEN_A);
+	vm_c = c[0].from = c[1].from = vm_open("c", 2, 'd', LEN_C, LEN_C);
 	c[1].pair = 1;
 	ok = ab.from && ba.from && vm_c;
 	for (i = 0; ok && i < RING; i++) {
@@ -240,7 +246,7 @@ static void test_bpf(void)
 	if (!maps)
 		check_skip("needs root and /sys/fs/bpf, for BPF maps");
 	else
-		one_worker(false, 100);
+		one_worker(false, 20);
 }
 
 /* Two workers count into the same ports, in and out, at the same time. */
@@ -256,8 +262,8 @@ static void test_workers(void)
 			       "b", "62") ",queues=2",
 		       false))
 		return;
-	a = vm_open("a", 2, 'b', LEN_A);
-	b = vm_open("b", 2, 'a', LEN_C);
+	a = vm_open("a", 2, 'b', LEN_A, LEN_C);
+	b = vm_open("b", 2, 'a', LEN_C, LEN_A);
 	ok = a && b;
 	for (i = 0; i < 4; i++)
 		s[i] = (struct stream){.from = i & 1 ? b : a, .to = i & 1 ? a : b, .pair = i / 2};

@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Ports and front-ends come and go at random while two pairs of VMs talk over two workers. */
 #include <dirent.h>
-#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include "mark.h"
 #include "vms.h"
-#include "vxs_ctl.h"
 
 /*
  *	thread of its own:	a ⇄ b (two queue pairs each), c ⇄ d, on both workers
@@ -177,53 +173,11 @@ static bool is_talking(void)
 
 /* ---- control ---- */
 
-static int dial(void)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/" VXS_CTL_SOCKET, vxsd.run_dir);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address))) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
-/* Sends a request, and reads the reply up to its newline; true if it was granted. */
-static bool ask(int fd, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static bool ask(int fd, const char *format, ...)
-{
-	static char line[1 << 18];
-	size_t len = 0;
-	va_list args;
-	ssize_t n;
-
-	va_start(args, format);
-	n = vsnprintf(line, sizeof(line), format, args);
-	va_end(args);
-	if (send(fd, line, n, MSG_NOSIGNAL) != n)
-		return false;
-	line[0] = '\0';
-	while (len < sizeof(line) - 1 && !strchr(line, '\n')) {
-		n = recv(fd, line + len, sizeof(line) - 1 - len, 0);
-		if (n <= 0)
-			return false;
-		len += n;
-		line[len] = '\0';
-	}
-	if (!strncmp(line, "{\"ok\"", 5) || !strncmp(line, "{ \"ok\"", 6))
-		return true;
-	printf("--- %.200s\n", line);
-	return false;
-}
-
 static bool look(int fd)
 {
 	static const char *const what[] = {"stats", "status", "ports", "fdb"};
 
-	return ask(fd, "{\"do\":\"%s\"}\n", what[pick(4)]);
+	return vms_ask(fd, "{\"do\":\"%s\"}\n", what[pick(4)]);
 }
 
 /* Somebody asks and doesn't wait for the answer. */
@@ -231,7 +185,7 @@ static bool ask_and_leave(void)
 {
 	static const char text[] = "{\"do\":\"stats\"}\n{\"do\":\"fdb\"}\n{\"do\":";
 	size_t len = pick(sizeof(text));
-	int fd = dial();
+	int fd = vms_dial();
 	bool ok;
 
 	if (fd < 0)
@@ -362,14 +316,14 @@ static bool add(struct guest *g, int fd)
 	unsigned id = g - guest;
 
 	g->pairs = 1 + pick(2);
-	g->exists = ask(fd, "{\"do\":\"port_add\",\"vm\":\"p%u,queues=%u%s\"}\n", id, g->pairs,
-			id ? "" : ",mac=02:01:00:00:00:07");
+	g->exists = vms_ask(fd, "{\"do\":\"port_add\",\"vm\":\"p%u,queues=%u%s\"}\n", id, g->pairs,
+			    id ? "" : ",mac=02:01:00:00:00:07");
 	return g->exists;
 }
 
 static bool del(struct guest *g, int fd)
 {
-	bool ok = ask(fd, "{\"do\":\"port_del\",\"port\":\"p%u\"}\n", (unsigned)(g - guest));
+	bool ok = vms_ask(fd, "{\"do\":\"port_del\",\"port\":\"p%u\"}\n", (unsigned)(g - guest));
 
 	g->exists = false;
 	leave(g); /* if it ran, it was cut off */
@@ -464,7 +418,7 @@ static void churn(void)
 {
 	unsigned round, i, fds = check_fds_of(vxsd.pid), threads = count_threads();
 	bool ok = true, talks = true;
-	int fd = dial();
+	int fd = vms_dial();
 
 	CU_ASSERT_FATAL(fd >= 0);
 	for (round = 0; ok && talks && round < ROUNDS; round++) {
@@ -481,6 +435,7 @@ static void churn(void)
 	CU_ASSERT(check_until(has_fds, &fds, VMS_WAIT));
 	CU_ASSERT_EQUAL(check_fds_of(vxsd.pid), fds);
 	CU_ASSERT_EQUAL(count_threads(), threads);
+	CU_ASSERT_EQUAL(vms_addresses(), TALKERS);
 }
 
 static void test_churn(const char *poll)
