@@ -129,6 +129,44 @@ static void test_out(void)
 	nic_lab_free(l);
 }
 
+/* What was queued but not sent yet is sent, and waited for until the device is done with it. */
+static void test_drain(void)
+{
+	struct nic_lab *l = lab(LAB_QUEUES);
+	const bool all[2] = {true, true}, second[2] = {false, true}, none[2] = {};
+	struct nic_queue *q;
+	struct xdp_desc *d;
+	uint32_t at = 0;
+
+	if (!l)
+		return;
+	CU_ASSERT_EQUAL_FATAL(nic_lab_open(l, false, true), 0);
+	q = l->nic->queue[0];
+	CU_ASSERT(nic_drain(l->nic, all, 2));
+	nic_lab_out(l, BATCH_FRAMES, 60, false);
+	CU_ASSERT(nic_drain(l->nic, all, 2));
+	CU_ASSERT_EQUAL(q->umem.n_free, UMEM_OUT_FRAMES);
+	CU_ASSERT_EQUAL(nic_lab_receive(l, BATCH_FRAMES), BATCH_FRAMES);
+	/* A frame that nobody has the kernel send. */
+	CU_ASSERT_EQUAL_FATAL(xsk_ring_prod__reserve(&q->out, 1, &at), 1);
+	d = xsk_ring_prod__tx_desc(&q->out, at);
+	*d = (struct xdp_desc){.addr = q->umem.free[--q->umem.n_free], .len = 60};
+	xsk_ring_prod__submit(&q->out, 1);
+	CU_ASSERT(nic_drain(l->nic, none, 2));
+	CU_ASSERT(nic_drain(l->nic, second, 2)); /* worker 1 sends by the other queue */
+	CU_ASSERT_EQUAL(q->umem.n_free, UMEM_OUT_FRAMES - 1);
+	CU_ASSERT(nic_drain(l->nic, all, 2));
+	CU_ASSERT_EQUAL(q->umem.n_free, UMEM_OUT_FRAMES);
+	/* One that never comes back: as if it had been queued. */
+	q->out.cached_prod++;
+	CU_ASSERT(!nic_drain(l->nic, all, 2));
+	/* A link that is down isn't waited for. */
+	CU_ASSERT_EQUAL(nic_lab_run("ip link set " NIC " down"), 0);
+	CU_ASSERT(nic_drain(l->nic, all, 2));
+	q->out.cached_prod--;
+	nic_lab_free(l);
+}
+
 static void test_down(void)
 {
 	struct nic_lab *l = lab(1);
@@ -274,9 +312,16 @@ static void test_large_mtu(void)
 }
 
 static const struct check tests[] = {
-	{"in", test_in},       {"host_share", test_host_share}, {"out", test_out},
-	{"down", test_down},   {"drops", test_drops},           {"add_del", test_add_del},
-	{"sleep", test_sleep}, {"large_mtu", test_large_mtu},   {},
+	{"in", test_in},
+	{"host_share", test_host_share},
+	{"out", test_out},
+	{"drain", test_drain},
+	{"down", test_down},
+	{"drops", test_drops},
+	{"add_del", test_add_del},
+	{"sleep", test_sleep},
+	{"large_mtu", test_large_mtu},
+	{},
 };
 
 int main(int argc, char **argv)

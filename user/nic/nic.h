@@ -62,6 +62,20 @@ void nic_read_drops(struct nic *nic);
 /** nic_busy_look() - with busy-poll=on, once a second: see which queues can be polled. */
 void nic_busy_look(struct nic *nic);
 
+/**
+ * nic_drain() - wait until what some workers have sent is on its way
+ * @nic:       the uplink
+ * @worker:    by worker number: those meant
+ * @n_workers: entries of @worker
+ *
+ * What another worker sends from then on cannot overtake it. Frames that a dead link holds back are
+ * not waited for. Control thread.
+ *
+ * Return: false if it was still waiting for the device after NIC_DRAIN_MS.
+ */
+bool nic_drain(struct nic *nic, const bool *worker, unsigned n_workers);
+#define NIC_DRAIN_MS 50 /* a full ring of long frames at 1 Gbit/s takes half as long */
+
 struct nic_state {
 	const char *ifname;
 	int ifindex;

@@ -71,6 +71,29 @@ void nic_out_retry(struct nic_queue *q)
 	pthread_spin_unlock(&q->lock);
 }
 
+uint32_t nic_out_mark(struct nic_queue *q)
+{
+	uint32_t mark;
+
+	pthread_spin_lock(&q->lock);
+	mark = q->out.cached_prod;
+	pthread_spin_unlock(&q->lock);
+	return mark;
+}
+
+/* Each descriptor ends in one completion, and both rings began at 0. */
+bool nic_out_is_past(struct nic_queue *q, uint32_t mark)
+{
+	bool past;
+
+	pthread_spin_lock(&q->lock);
+	kick(q);
+	umem_collect(&q->umem);
+	past = q->down || (int32_t)(q->umem.completion.cached_cons - mark) >= 0;
+	pthread_spin_unlock(&q->lock);
+	return past;
+}
+
 struct out_count {
 	uint64_t frames, bytes, too_big, full;
 };
@@ -110,7 +133,7 @@ void nic_out(struct port *p, struct worker *w, const struct batch *b, const uint
 	     unsigned n)
 {
 	struct nic *nic = nic_of(p);
-	struct nic_queue *q = nic->queue[w->id % nic->queues];
+	struct nic_queue *q = nic_out_queue(nic, w->id);
 	uint32_t mtu = __atomic_load_n(&nic->mtu, __ATOMIC_RELAXED);
 	struct out_count count = {0};
 	uint64_t lost = 0, sent;

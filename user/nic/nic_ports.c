@@ -3,10 +3,12 @@
 #include "nic/nic_queue.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -129,6 +131,38 @@ void nic_del_port(struct nic *nic, uint32_t id)
 out:
 	for (i = 0; i < nic->queues; i++)
 		free(old[i]);
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000ull + t.tv_nsec / 1000000;
+}
+
+bool nic_drain(struct nic *nic, const bool *worker, unsigned n_workers)
+{
+	uint64_t end = now_ms() + NIC_DRAIN_MS;
+	bool meant[VXS_NIC_QUEUES_MAX] = {};
+	uint32_t mark[VXS_NIC_QUEUES_MAX];
+	unsigned i;
+
+	if (nic->queues == 1) /* all send through it */
+		return true;
+	for (i = 0; i < n_workers; i++)
+		if (worker[i])
+			meant[nic_out_queue(nic, i)->index] = true;
+	for (i = 0; i < nic->queues; i++)
+		mark[i] = meant[i] ? nic_out_mark(nic->queue[i]) : 0;
+	for (i = 0; i < nic->queues; i++) {
+		while (meant[i] && !nic_out_is_past(nic->queue[i], mark[i])) {
+			if (now_ms() >= end)
+				return false;
+			poll(NULL, 0, 1);
+		}
+	}
+	return true;
 }
 
 int nic_add_port(struct nic *nic, uint32_t id, struct vxs_port_stats *stats)

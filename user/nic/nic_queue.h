@@ -116,6 +116,17 @@ void nic_out(struct port *p, struct worker *w, const struct batch *b, const uint
 /** nic_out_retry() - send what a kick left behind, unless another worker is about to. Any thread.
  */
 void nic_out_retry(struct nic_queue *q);
+/** nic_out_mark() - up to where frames were queued until now; for nic_out_is_past(). Any thread. */
+uint32_t nic_out_mark(struct nic_queue *q);
+/** nic_out_is_past() - kick; true if the device is done with all up to @mark, or down. Any thread.
+ */
+bool nic_out_is_past(struct nic_queue *q, uint32_t mark);
+
+/* The queue that a worker sends through. */
+static inline struct nic_queue *nic_out_queue(const struct nic *nic, unsigned worker)
+{
+	return nic->queue[worker % nic->queues];
+}
 
 /* nic_queue.c, control thread. */
 
