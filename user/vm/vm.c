@@ -98,10 +98,12 @@ static void tell_change(struct vm_control *c)
 {
 	bool connected = c->conn.fd >= 0, running = vm_rings_run(c);
 
-	if (connected == c->was_connected && running == c->was_running)
+	if (connected == c->was_connected && running == c->was_running &&
+	    c->in_changes == c->was_in_changes)
 		return;
 	c->was_connected = connected;
 	c->was_running = running;
+	c->was_in_changes = c->in_changes;
 	if (c->changed)
 		c->changed(c->changed_arg, c->vm);
 }
@@ -379,6 +381,7 @@ void vm_broken(struct vm *vm)
 	vm_rings_tell_broken(c);
 	if (c->offended && !c->closed)
 		close_port(c);
+	tell_change(c);
 }
 
 /* The first thing that keeps frames from passing, seen from the front-end's side to the guest's. */

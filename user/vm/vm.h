@@ -98,7 +98,17 @@ void vm_state(const struct vm *vm, struct vm_state *state);
 /** vm_queue_state() - of virtqueue @index (0 to 2 * queues - 1). */
 void vm_queue_state(const struct vm *vm, unsigned index, struct vm_queue_state *state);
 
-/** vm_on_change() - @changed(@arg, vm) is called whenever connected or running changes. */
+/** vm_on_change() - @changed(@arg, vm) is called whenever connected or running changes, or which
+ * in-queues run. */
 void vm_on_change(struct vm *vm, void (*changed)(void *arg, struct vm *vm), void *arg);
+
+/* For balance.c, which moves in-queues from worker to worker. Control thread. */
+
+/** vm_queue_runs() - in-queue @queue is started, enabled and not broken. */
+bool vm_queue_runs(const struct vm *vm, unsigned queue);
+/** vm_queue_watch() - have the kicks of in-queue @queue wake @w, too. 0 or -errno. */
+int vm_queue_watch(struct vm *vm, unsigned queue, struct worker *w);
+/** vm_queue_unwatch() - have them no longer wake @w. */
+void vm_queue_unwatch(struct vm *vm, unsigned queue, struct worker *w);
 
 #endif

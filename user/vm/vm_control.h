@@ -53,6 +53,7 @@ struct vm_control {
 	void (*changed)(void *arg, struct vm *vm);
 	void *changed_arg;
 	bool was_connected, was_running;
+	unsigned in_changes, was_in_changes; /* of which in-queues run */
 
 	bool offended; /* a worker had to be freed from a write() to its eventfd */
 	bool closed;   /* so the port takes no front-end any more */

@@ -59,6 +59,7 @@ static void publish(struct vm_control *c, unsigned index)
 	else
 		rcu_set(*slot_of(c, index), NULL);
 	count_out(c->vm, c->n_rings / 2);
+	c->in_changes += index & 1;
 }
 
 void vm_rings_init(struct vm_control *c)
@@ -101,6 +102,7 @@ void vm_rings_pause(struct vm_control *c, unsigned first, unsigned n)
 		r->calls += r->q->calls;
 		vq_free(r->q);
 		r->q = NULL;
+		c->in_changes += i & 1;
 	}
 }
 
@@ -313,6 +315,30 @@ bool vm_rings_run(const struct vm_control *c)
 	return run[0] && run[1];
 }
 
+bool vm_queue_runs(const struct vm *vm, unsigned queue)
+{
+	const struct vm_control *c = vm->control;
+	const struct vm_ring *r = &c->ring[2 * queue + 1];
+
+	return r->q && vm_ring_is_enabled(c, 2 * queue + 1) &&
+	       !__atomic_load_n(&r->q->broken, __ATOMIC_RELAXED);
+}
+
+int vm_queue_watch(struct vm *vm, unsigned queue, struct worker *w)
+{
+	const struct vm_ring *r = &vm->control->ring[2 * queue + 1];
+
+	return r->kick_fd < 0 ? 0 : worker_watch(w, r->kick_fd);
+}
+
+void vm_queue_unwatch(struct vm *vm, unsigned queue, struct worker *w)
+{
+	const struct vm_ring *r = &vm->control->ring[2 * queue + 1];
+
+	if (r->kick_fd >= 0)
+		worker_unwatch(w, r->kick_fd);
+}
+
 /** vm_rings_tell_broken() - log each queue that broke, once, and signal its VRING_ERR. */
 void vm_rings_tell_broken(struct vm_control *c)
 {
@@ -328,6 +354,7 @@ void vm_rings_tell_broken(struct vm_control *c)
 		if (!why)
 			continue;
 		r->broken_told = true;
+		c->in_changes += i & 1;
 		c->offended |= why == VQ_BAD_CALL;
 		vm_log(c, LOG_WARN,
 		       "queue %u broke: %s; it rests until the guest's driver resets it", i,
