@@ -22,7 +22,8 @@
  * STATUS    {"name","pid","version","uptime":S,"run_dir","maps":DIR|null,"poll",
  *            "idle_us":N|null (unless adaptive),"ageing":S,
  *            "uplink":NIC|null,"host":TAP|null,"ports":N,"addresses":N,
- *            "workers":[{"id","cpu":N|null,"rounds","busy_rounds","sleeps"}...]}
+ *            "workers":[{"id","cpu":N|null,"rounds","busy_rounds","sleeps",
+ *            "queues":[{"port":NAME,"queue":N}...]}...]}, those in-queues that run
  * NIC       {"ifname","ifindex","mode","umem","queues","nic_queues","mtu","mac","up",
  *            "busy_poll":BOOL,"busy_queues":N,"busy_polls":N,"busy_hits":N}
  * PORT      {"id","name","kind":"uplink"|"host"|"vm","up", and of the kinds:

@@ -7,7 +7,7 @@
 
 static void test_status(void)
 {
-	struct json_object *reply, *ok;
+	struct json_object *reply, *ok, *worker;
 	int fd = dial();
 
 	reply = ask(fd, "{\"do\": \"status\"}");
@@ -21,6 +21,8 @@ static void test_status(void)
 	CU_ASSERT_EQUAL(json_object_get_int(member(ok, "pid")), getpid());
 	CU_ASSERT_EQUAL(json_object_get_int(member(ok, "ports")), 2);
 	CU_ASSERT_EQUAL(json_object_array_length(member(ok, "workers")), 1);
+	worker = json_object_array_get_idx(member(ok, "workers"), 0);
+	CU_ASSERT_EQUAL(json_object_array_length(member(worker, "queues")), 0); /* none runs */
 	CU_ASSERT_TRUE(json_object_object_get_ex(ok, "uplink", NULL));
 	CU_ASSERT_PTR_NULL(member(ok, "uplink"));
 	json_object_put(reply);

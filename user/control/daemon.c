@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "control/balance.h"
 #include "control/ctl.h"
 #include "control/daemon.h"
 #include "control/log.h"
@@ -59,6 +60,7 @@ static void on_second(void *arg, uint32_t events)
 
 	(void)events;
 	daemon_age(d);
+	balance_second(d);
 	for (id = VXS_PORT_VM; id < VXS_PORTS_MAX; id++)
 		if (d->vm[id])
 			vm_broken(d->vm[id]);
@@ -247,6 +249,7 @@ void daemon_close(struct daemon *d)
 	tables_close(d->tables);
 	daemon_close_learn(d);
 	run_dir_close(d->run_dir);
+	loop_unwatch(d->balance_timer);
 	loop_unwatch(d->second);
 	loop_unwatch(d->event_watch);
 	loop_unwatch(d->signal_watch);

@@ -45,7 +45,11 @@ struct daemon {
 	int event_fd;  /* eventfd: workers have reported something */
 	int signal_fd; /* SIGTERM, SIGINT, SIGHUP */
 	struct loop_watch *event_watch, *signal_watch, *second;
-	uint64_t started; /* CLOCK_REALTIME seconds */
+	struct loop_watch *balance_timer; /* balance.c: NULL unless it will be done in a moment */
+	bool balance_due;                 /* it wasn't done since something changed */
+	unsigned balance_moved;           /* how often queues moved in this second, or tried to */
+	unsigned balance_failed;          /* how often it failed since something changed */
+	uint64_t started;                 /* CLOCK_REALTIME seconds */
 };
 
 /* daemon.c: life cycle. */

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/balance.h"
 #include "control/daemon.h"
 #include "control/log.h"
 #include "control/workers.h"
@@ -54,7 +55,7 @@ int daemon_publish(struct daemon *d)
 
 	if (!t)
 		return -ENOMEM;
-	err = workers_plan(d, t, &plan);
+	err = workers_plan(d, t, &plan, PLAN_ALL);
 	if (err) {
 		free(t);
 		return err;
@@ -135,6 +136,7 @@ static void on_change(void *arg, struct vm *vm)
 		vm_log(vm->control, LOG_INFO, "stopped");
 	*seen = (struct vm_seen){.running = state.running, .connections = state.connections};
 	daemon_show_port(d, &vm->port);
+	balance_soon(d);
 }
 
 /* Whether an address is spoken for: another VM's mac=, or the NIC's own. */
@@ -308,5 +310,6 @@ int daemon_del_vm(struct daemon *d, const char *name, char *err, size_t err_len)
 	}
 	log_info("vm %s: port %u removed", vm->port.name, vm->port.id);
 	take_apart(d, vm);
+	balance_soon(d);
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "control/balance.h"
 #include "control/daemon.h"
 #include "vxs_ctl.h"
 
@@ -88,7 +89,43 @@ static struct json_object *show_nic(const struct nic *nic)
 	return o;
 }
 
-static struct json_object *show_worker(const struct worker *w)
+/* Port number @id, or NULL. */
+static struct port *port_at(struct daemon *d, uint32_t id)
+{
+	if (id == VXS_PORT_UPLINK)
+		return d->nic ? nic_port(d->nic) : NULL;
+	if (id == VXS_PORT_HOST)
+		return d->host ? host_port(d->host) : NULL;
+	return id < VXS_PORTS_MAX && d->vm[id] ? &d->vm[id]->port : NULL;
+}
+
+/* The queues that run and are @w's, in the order of port numbers. */
+static struct json_object *show_worker_queues(struct daemon *d, const struct worker *w)
+{
+	struct json_object *list = json_object_new_array();
+	uint32_t id;
+	unsigned q;
+
+	for (id = 0; list && id < VXS_PORTS_MAX; id++) {
+		struct port *p = port_at(d, id);
+
+		for (q = 0; p && q < p->n_in; q++) {
+			struct json_object *o;
+
+			if (p->worker[q] != w || !balance_counts(p, q))
+				continue;
+			o = json_object_new_object();
+			if (!o)
+				return list;
+			add_text(o, "port", p->name);
+			add_int(o, "queue", q);
+			append(list, o);
+		}
+	}
+	return list;
+}
+
+static struct json_object *show_worker(struct daemon *d, const struct worker *w)
 {
 	struct json_object *o = json_object_new_object();
 
@@ -99,17 +136,8 @@ static struct json_object *show_worker(const struct worker *w)
 	add_int(o, "rounds", __atomic_load_n(&w->rounds, __ATOMIC_RELAXED));
 	add_int(o, "busy_rounds", __atomic_load_n(&w->busy_rounds, __ATOMIC_RELAXED));
 	add_int(o, "sleeps", __atomic_load_n(&w->sleeps, __ATOMIC_RELAXED));
+	add(o, "queues", show_worker_queues(d, w));
 	return o;
-}
-
-/* Port number @id, or NULL. */
-static struct port *port_at(struct daemon *d, uint32_t id)
-{
-	if (id == VXS_PORT_UPLINK)
-		return d->nic ? nic_port(d->nic) : NULL;
-	if (id == VXS_PORT_HOST)
-		return d->host ? host_port(d->host) : NULL;
-	return id < VXS_PORTS_MAX && d->vm[id] ? &d->vm[id]->port : NULL;
 }
 
 struct json_object *show_status(struct daemon *d)
@@ -140,7 +168,7 @@ struct json_object *show_status(struct daemon *d)
 	add_int(o, "ports", ports);
 	add_int(o, "addresses", d->sw.fdb->n);
 	for (i = 0; i < d->n_workers; i++)
-		append(workers, show_worker(d->worker[i]));
+		append(workers, show_worker(d, d->worker[i]));
 	add(o, "workers", workers);
 	return o;
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "control/balance.h"
 #include "control/daemon.h"
 #include "control/log.h"
 #include "control/workers.h"
@@ -40,6 +41,7 @@ static void lose_uplink(struct daemon *d)
 {
 	log_info("the VMs go on without an uplink");
 	daemon_close_uplink(d);
+	balance_soon(d);
 }
 
 static void on_link(void *arg, const struct link_state *link)

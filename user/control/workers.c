@@ -93,7 +93,8 @@ void workers_assign(struct daemon *d, struct port *p)
 }
 
 /* Appends the queues of all ports to the lists, or only counts them. */
-static void fill(struct worker_plan *plan, const struct port_table *table, unsigned *count)
+static void fill(struct worker_plan *plan, const struct port_table *table, enum plan_kind kind,
+		 unsigned *count)
 {
 	unsigned i, q;
 
@@ -101,9 +102,12 @@ static void fill(struct worker_plan *plan, const struct port_table *table, unsig
 		struct port *p = table->all[i];
 
 		for (q = 0; q < p->n_in; q++) {
-			unsigned id = p->worker[q]->id;
+			bool moves = kind != PLAN_ALL && p->next[q];
+			unsigned id = moves ? p->next[q]->id : p->worker[q]->id;
 			struct sources *s = plan->sources[id];
 
+			if (moves && kind == PLAN_WITHOUT_MOVING)
+				continue;
 			if (count)
 				count[id]++;
 			else
@@ -112,13 +116,14 @@ static void fill(struct worker_plan *plan, const struct port_table *table, unsig
 	}
 }
 
-int workers_plan(struct daemon *d, const struct port_table *table, struct worker_plan *plan)
+int workers_plan(struct daemon *d, const struct port_table *table, struct worker_plan *plan,
+		 enum plan_kind kind)
 {
 	unsigned count[OPTIONS_CPUS_MAX] = {};
 	unsigned i;
 
 	*plan = (struct worker_plan){.n = d->n_workers};
-	fill(plan, table, count);
+	fill(plan, table, kind, count);
 	for (i = 0; i < plan->n; i++) {
 		struct sources *s = malloc(sizeof(*s) + count[i] * sizeof(s->source[0]));
 
@@ -129,7 +134,7 @@ int workers_plan(struct daemon *d, const struct port_table *table, struct worker
 		s->n = 0;
 		plan->sources[i] = s;
 	}
-	fill(plan, table, NULL);
+	fill(plan, table, kind, NULL);
 	return 0;
 }
 

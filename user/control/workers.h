@@ -20,15 +20,23 @@ int workers_start(struct daemon *d);
 void workers_stop(struct daemon *d);
 
 /**
- * workers_assign() - choose who polls each in-queue of a port
+ * workers_assign() - choose who polls each in-queue of a port that comes
  *
  * A NIC's queue q goes to worker q modulo their number, so that every worker has a queue to send
- * on; the host's to worker 0; a VM's each to the worker that has the fewest.
+ * on; the host's to worker 0: both stay there. A VM's queues go each to the worker that has the
+ * fewest; once they run, balance.c moves them where needed.
  */
 void workers_assign(struct daemon *d, struct port *p);
 
-/** workers_plan() - lists for the ports of @table, by their port.worker[]. 0 or -ENOMEM. */
-int workers_plan(struct daemon *d, const struct port_table *table, struct worker_plan *plan);
+enum plan_kind {
+	PLAN_ALL,            /* by port.worker[] */
+	PLAN_WITHOUT_MOVING, /* the same, less the queues with a port.next[] */
+	PLAN_MOVED,          /* by port.next[] where there is one */
+};
+
+/** workers_plan() - lists for the ports of @table. 0 or -ENOMEM. */
+int workers_plan(struct daemon *d, const struct port_table *table, struct worker_plan *plan,
+		 enum plan_kind kind);
 /** workers_swap() - publish the plan, which then holds what was: free it after an rcu_wait(). */
 void workers_swap(struct daemon *d, struct worker_plan *plan);
 void workers_plan_free(struct worker_plan *plan);

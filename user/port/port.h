@@ -51,8 +51,12 @@ struct port {
 	char name[VXS_NAME_SIZE];
 	struct vxs_port_stats *stats; /* this port's entry of the map port_stats */
 
-	/* set by control before the port is published */
+	/* set by control before the port is published, and changed while no worker has the queue */
 	struct worker *worker[PORT_QUEUES_MAX]; /* who polls each in-queue */
+
+	/* control's (balance.c) */
+	struct worker *next[PORT_QUEUES_MAX]; /* who shall poll it, while it moves; else NULL */
+	bool counted[PORT_QUEUES_MAX];        /* it ran when queues were last spread */
 };
 
 /* Frames of group PORT_GROUP_WIRE (uplink and host) never meet inside: the kernel joined them. */
