@@ -84,10 +84,33 @@ static void print_nic(struct json_object *nic)
 	printf("\n");
 }
 
+#define POLLS_MAX 60 /* characters of a worker's list of queues; -j has the whole */
+
+/* "eth1/0 web/0 db/1", or as many of them as fit and how many more there are. */
+static void format_polls(char *text, size_t size, struct json_object *queues)
+{
+	size_t i, len = 0, n = length(queues);
+	struct json_object *q;
+	char name[64];
+
+	text[0] = '\0';
+	for (i = 0; i < n; i++) {
+		q = json_object_array_get_idx(queues, i);
+		snprintf(name, sizeof(name), "%s%s/%" PRId64, i ? " " : "", text_of(q, "port"),
+			 get_int(q, "queue"));
+		if (len + strlen(name) > POLLS_MAX)
+			break;
+		len += snprintf(text + len, size - len, "%s", name);
+	}
+	if (i < n)
+		snprintf(text + len, size - len, " and %zu more", n - i);
+}
+
 static void print_workers(struct json_object *list)
 {
-	static const char *const heads[] = {"WORKER",       ">CPU",    ">ROUNDS",
-					    ">WITH-FRAMES", ">SLEEPS", NULL};
+	static const char *const heads[] = {"WORKER",  ">CPU",    ">ROUNDS", ">WITH-FRAMES",
+					    ">SLEEPS", ">QUEUES", "POLLS",   NULL};
+	char polls[POLLS_MAX + 40];
 	struct columns *t = columns_new(heads);
 	struct json_object *w;
 	size_t i;
@@ -102,6 +125,9 @@ static void print_workers(struct json_object *list)
 		columns_cell(t, "%" PRId64, get_int(w, "rounds"));
 		columns_cell(t, "%" PRId64, get_int(w, "busy_rounds"));
 		columns_cell(t, "%" PRId64, get_int(w, "sleeps"));
+		columns_cell(t, "%zu", length(get(w, "queues")));
+		format_polls(polls, sizeof(polls), get(w, "queues"));
+		columns_cell(t, "%s", polls);
 	}
 	columns_print(t, stdout, 0);
 }
@@ -135,7 +161,11 @@ void print_status(struct json_object *o)
 	else
 		printf("ageing     never\n");
 	printf("ports      %" PRId64 "\n", get_int(o, "ports"));
-	printf("addresses  %" PRId64 "\n\n", get_int(o, "addresses"));
+	printf("addresses  %" PRId64 "\n", get_int(o, "addresses"));
+	printf("queues     queue N of the uplink belongs to worker N modulo their number; VM "
+	       "queues "
+	       "that run\n"
+	       "           are spread so that no worker has two more than another\n\n");
 	print_workers(get(o, "workers"));
 }
 
