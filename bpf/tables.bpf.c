@@ -22,7 +22,10 @@ struct {
 	__type(value, struct vxs_port);
 } ports SEC(".maps");
 
-/* Counters by port number. Mapped into the daemon, whose workers add to them. */
+/*
+ * Counters by worker and port number. Mapped into the daemon, whose workers add to them; it sets
+ * max_entries before load, VXS_PORTS_MAX for each worker.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

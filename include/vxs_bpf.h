@@ -46,7 +46,11 @@ struct vxs_port {
 	__u16 queues;
 };
 
-/* Map "port_stats" (array, by port number, mapped into the daemon). */
+/*
+ * Map "port_stats" (array, mapped into the daemon): the key is worker * VXS_PORTS_MAX + port, so
+ * with one worker, the default, it is the port's number. A port's counters are the sum over all
+ * workers.
+ */
 #define VXS_DROP_FIELD(field, text) __u64 field;
 struct vxs_drops {
 	VXS_DROP_LIST(VXS_DROP_FIELD)
@@ -55,7 +59,9 @@ struct vxs_drops {
 
 /*
  * In and out are seen from the switch: in_frames came from the port, out_frames were delivered to
- * it. Workers add to them once a batch, atomically; anyone may read at any time.
+ * it. A worker adds to its own entry once a batch, and nobody else does; anyone may read at any
+ * time. What the kernel counts (socket_full, umem_empty, socket_error, tap_full) is written by
+ * control, in worker 0's entry: no worker ever drops for one of these reasons.
  */
 struct vxs_port_stats {
 	__u64 in_frames;

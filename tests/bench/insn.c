@@ -231,11 +231,11 @@ static inline void do_round(struct lab *l)
 	struct batch *b = &l->w->batch;
 	struct port *p = l->from;
 
-	p->ops->in(p, 0, b);
+	p->ops->in(p, l->w, 0, b);
 	b->in = p;
 	b->in_queue = 0;
 	switch_batch(l->w, b);
-	p->ops->done(p, 0, b);
+	p->ops->done(p, l->w, 0, b);
 }
 
 __attribute__((noinline)) void insn_round(struct lab *l)

@@ -23,7 +23,10 @@
 #define NAME "bpf-tables"
 #define DIR  VXS_PIN_DIR "/" NAME
 
-static const struct tables_options with_nic = {.name = NAME, .need_bpf = true, .nic_queues = 2};
+#define WORKERS 3
+
+static const struct tables_options with_nic = {
+	.name = NAME, .need_bpf = true, .nic_queues = 2, .workers = WORKERS};
 static bool have_bpffs;
 
 /* A mount namespace of our own with a bpffs of its own: nothing of the machine's is touched. */
@@ -129,7 +132,7 @@ static void test_names(void)
 
 static void test_live_counters(void)
 {
-	struct vxs_port_stats *s;
+	struct vxs_port_stats *s, sum;
 	struct tables *t = NULL;
 	char command[128], want[64];
 	const char *text;
@@ -140,8 +143,8 @@ static void test_live_counters(void)
 	CU_ASSERT_EQUAL_FATAL(tables_open(&t, &with_nic), 0);
 	CU_ASSERT_PTR_NULL(tables_stats(t, VXS_PORTS_MAX));
 	/* the last one shows that our stride is the kernel's */
-	for (i = 0; i < VXS_PORTS_MAX; i += VXS_PORTS_MAX - 1) {
-		s = tables_stats(t, i);
+	for (i = 0; i < WORKERS * VXS_PORTS_MAX; i += WORKERS * VXS_PORTS_MAX - 1) {
+		s = tables_stats(t, 0) + i;
 		s->in_frames = 1000 + i;
 		s->drops.socket_error = 2000 + i;
 		snprintf(command, sizeof(command),
@@ -154,6 +157,16 @@ static void test_live_counters(void)
 		snprintf(want, sizeof(want), "\"socket_error\":%u", 2000 + i);
 		CU_ASSERT_PTR_NOT_NULL(strstr(text, want));
 	}
+	tables_sum_stats(t, VXS_PORTS_MAX - 1, &sum);
+	CU_ASSERT_EQUAL(sum.in_frames, 1000 + WORKERS * VXS_PORTS_MAX - 1);
+	tables_stats(t, VXS_PORTS_MAX - 1)->in_frames = 1;
+	tables_sum_stats(t, VXS_PORTS_MAX - 1, &sum);
+	CU_ASSERT_EQUAL(sum.in_frames, 1001 + WORKERS * VXS_PORTS_MAX - 1);
+	tables_clear_stats(t, VXS_PORTS_MAX - 1);
+	tables_sum_stats(t, VXS_PORTS_MAX - 1, &sum);
+	CU_ASSERT_EQUAL(sum.in_frames + sum.drops.socket_error, 0);
+	tables_sum_stats(t, 0, &sum);
+	CU_ASSERT_EQUAL(sum.in_frames, 1000);
 	tables_close(t);
 }
 

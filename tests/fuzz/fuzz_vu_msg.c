@@ -176,12 +176,12 @@ static void work(void)
 	unsigned i, n;
 
 	for (i = 0; i < QUEUES; i++) {
-		n = vm_in(&f.vm->port, i, &b);
+		n = vm_in(&f.vm->port, f.worker, i, &b);
 		FUZZ_CHECK(b.n <= BATCH_FRAMES || !n);
 		if (n)
-			vm_done(&f.vm->port, i, &b);
-		vm_wait(&f.vm->port, i, true);
-		vm_wait(&f.vm->port, i, false);
+			vm_done(&f.vm->port, f.worker, i, &b);
+		vm_wait(&f.vm->port, f.worker, i, true);
+		vm_wait(&f.vm->port, f.worker, i, false);
 	}
 	memset(&b.frame[0], 0, 2 * sizeof(b.frame[0]));
 	b.n = 2;

@@ -60,9 +60,8 @@ struct host_lab *host_lab_new(void)
 	}
 	l->host_sock = net_packet(&l->net, l->net.host, NET_NIC);
 	l->wire_sock = net_packet(&l->net, l->net.wire, NET_FAR);
-	l->worker = calloc(1, sizeof(*l->worker));
-	if (l->worker)
-		l->worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (worker_new(&l->worker, 0, NULL))
+		l->worker = NULL;
 	err = net_enter(l->net.host);
 	if (!err)
 		err = tables_open(&l->tables, &opt);
@@ -81,9 +80,7 @@ void host_lab_free(struct host_lab *l)
 		return;
 	host_lab_close(l);
 	tables_close(l->tables);
-	if (l->worker)
-		close(l->worker->epoll_fd);
-	free(l->worker);
+	worker_free(l->worker);
 	close(l->host_sock);
 	close(l->wire_sock);
 	net_enter(l->net.home);
@@ -348,11 +345,11 @@ static unsigned drain_port(struct host_lab *l)
 	if (!l->host)
 		return 0;
 	p = host_port(l->host);
-	while (p->ops->in(p, 0, &l->in)) {
+	while (p->ops->in(p, l->worker, 0, &l->in)) {
 		for (i = 0; i < l->in.n; i++)
 			take_in(l, &l->in, &l->in.frame[i]);
 		n += l->in.n;
-		p->ops->done(p, 0, &l->in);
+		p->ops->done(p, l->worker, 0, &l->in);
 	}
 	return n;
 }

@@ -182,10 +182,20 @@ int lab_port(struct lab *lab, const char *name)
 	return found;
 }
 
+static void add_stats(struct vxs_port_stats *to, const struct vxs_port_stats *more)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(*to) / sizeof(__u64); i++)
+		((__u64 *)to)[i] += ((const __u64 *)more)[i];
+}
+
 bool lab_stats(struct lab *lab, const char *name, struct vxs_port_stats *stats)
 {
+	struct bpf_map_info info = {};
+	uint32_t key, len = sizeof(info);
+	struct vxs_port_stats of_worker;
 	int port = lab_port(lab, name), fd, err;
-	uint32_t key = port;
 
 	if (port < 0)
 		return false;
@@ -194,7 +204,12 @@ bool lab_stats(struct lab *lab, const char *name, struct vxs_port_stats *stats)
 	fd = open_map(lab, "port_stats");
 	if (fd < 0)
 		return false;
-	err = bpf_map_lookup_elem(fd, &key, stats);
+	memset(stats, 0, sizeof(*stats));
+	err = bpf_obj_get_info_by_fd(fd, &info, &len);
+	for (key = port; !err && key < info.max_entries; key += VXS_PORTS_MAX) {
+		err = bpf_map_lookup_elem(fd, &key, &of_worker);
+		add_stats(stats, &of_worker);
+	}
 	close(fd);
 	return !err;
 }

@@ -247,7 +247,7 @@ unsigned nic_lab_take(struct nic_lab *l)
 
 	for (q = 0; q < l->queues; q++) {
 		for (idle = 0; idle < 2;) {
-			idle = p->ops->in(p, q, b) ? 0 : idle + 1;
+			idle = p->ops->in(p, l->worker, q, b) ? 0 : idle + 1;
 			for (i = 0; i < b->n; i++) {
 				const struct frame *f = &b->frame[i];
 
@@ -256,7 +256,7 @@ unsigned nic_lab_take(struct nic_lab *l)
 				l->got[f->out == FRAME_PORT_NONE ? 0 : f->out]++;
 			}
 			n += b->n;
-			p->ops->done(p, q, b);
+			p->ops->done(p, l->worker, q, b);
 		}
 	}
 	return n;

@@ -14,6 +14,8 @@
 #define WIRE       "wire0"
 #define LAB_QUEUES 2
 
+#define NIC_LAB_WORKERS 3 /* numbers from 0 to 2 may be used */
+
 /* The test's one thread plays control and worker in turn. */
 struct nic_lab {
 	unsigned queues;
@@ -21,7 +23,7 @@ struct nic_lab {
 	int wire_fd; /* packet socket on the wire's end */
 	char state_file[64];
 	struct uplink_options opt;
-	struct vxs_port_stats stats[VXS_PORTS_MAX];
+	struct vxs_port_stats stats[NIC_LAB_WORKERS * VXS_PORTS_MAX]; /* as in the map */
 	struct vswitch sw;
 	struct worker *worker;
 	struct nic *nic;

@@ -293,22 +293,22 @@ static void test_wait(void)
 	if (!l)
 		return;
 	p = host_port(l->host);
-	CU_ASSERT_FALSE(p->ops->wait(p, 0, true));
-	CU_ASSERT_EQUAL(p->ops->in(p, 0, &l->in), 0);
+	CU_ASSERT_FALSE(p->ops->wait(p, l->worker, 0, true));
+	CU_ASSERT_EQUAL(p->ops->in(p, l->worker, 0, &l->in), 0);
 	for (i = 0; i < 3 * BATCH_FRAMES; i++) {
 		host_lab_frame(frame, 60, host_lab_vm_mac, l->net.nic_mac, 0, 0, i);
 		CU_ASSERT(host_lab_send(l->host_sock, frame, 60));
 	}
-	CU_ASSERT(p->ops->wait(p, 0, true));
-	CU_ASSERT_FALSE(p->ops->wait(p, 0, false));
-	while (p->ops->in(p, 0, &l->in)) {
+	CU_ASSERT(p->ops->wait(p, l->worker, 0, true));
+	CU_ASSERT_FALSE(p->ops->wait(p, l->worker, 0, false));
+	while (p->ops->in(p, l->worker, 0, &l->in)) {
 		calls++;
 		n += l->in.n;
-		p->ops->done(p, 0, &l->in);
+		p->ops->done(p, l->worker, 0, &l->in);
 	}
 	CU_ASSERT_EQUAL(n, 3 * BATCH_FRAMES);
 	CU_ASSERT_EQUAL(calls, 3);
-	CU_ASSERT_FALSE(p->ops->wait(p, 0, true));
+	CU_ASSERT_FALSE(p->ops->wait(p, l->worker, 0, true));
 	host_lab_free(l);
 }
 

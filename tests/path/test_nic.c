@@ -185,7 +185,7 @@ static void test_down(void)
 	nic_state(l->nic, &state);
 	CU_ASSERT(!state.up);
 	/* Nobody waits for it: a worker may sleep. */
-	CU_ASSERT(!nic_port(l->nic)->ops->wait(nic_port(l->nic), 0, true));
+	CU_ASSERT(!nic_port(l->nic)->ops->wait(nic_port(l->nic), l->worker, 0, true));
 	CU_ASSERT_EQUAL(nic_lab_run("ip link set " NIC " up"), 0);
 	CU_ASSERT_EQUAL(nic_refresh(l->nic), 0);
 	nic_lab_receive(l, 0);
@@ -284,12 +284,12 @@ static void test_sleep(void)
 	while (epoll_wait(l->worker->epoll_fd, &e, 1, 0) > 0)
 		;
 	for (q = 0; q < LAB_QUEUES; q++)
-		CU_ASSERT(!p->ops->wait(p, q, true));
+		CU_ASSERT(!p->ops->wait(p, l->worker, q, true));
 	CU_ASSERT_EQUAL(epoll_wait(l->worker->epoll_fd, &e, 1, 0), 0);
 	send_to(l, VM_A, 1, 60, true);
 	CU_ASSERT_EQUAL(epoll_wait(l->worker->epoll_fd, &e, 1, 2000), 1);
-	CU_ASSERT(p->ops->wait(p, 0, true) || p->ops->wait(p, 1, true));
-	CU_ASSERT(!p->ops->wait(p, 0, false));
+	CU_ASSERT(p->ops->wait(p, l->worker, 0, true) || p->ops->wait(p, l->worker, 1, true));
+	CU_ASSERT(!p->ops->wait(p, l->worker, 0, false));
 	CU_ASSERT_EQUAL(nic_lab_take(l), 1);
 	nic_lab_free(l);
 }

@@ -159,12 +159,12 @@ static void test_sleep(void)
 	for (i = 0; i < 200; i++) {
 		while (epoll_wait(l->worker->epoll_fd, &e, 1, 0) > 0)
 			;
-		if (p->ops->wait(p, 0, true))
+		if (p->ops->wait(p, l->worker, 0, true))
 			CU_FAIL("work that nobody sent");
 		send_to_vm(l, 1);
 		CU_ASSERT_EQUAL(epoll_wait(l->worker->epoll_fd, &e, 1, 5000), 1);
-		CU_ASSERT(p->ops->wait(p, 0, true));
-		p->ops->wait(p, 0, false);
+		CU_ASSERT(p->ops->wait(p, l->worker, 0, true));
+		p->ops->wait(p, l->worker, 0, false);
 		CU_ASSERT_EQUAL(nic_lab_take(l), 1);
 		nic_busy_look(l->nic);
 	}

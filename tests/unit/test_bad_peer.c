@@ -20,10 +20,10 @@ static void work(void)
 	static const uint8_t bytes[200];
 	struct port *p = &t.vm->port;
 
-	if (p->ops->in(p, 0, &batch))
-		p->ops->done(p, 0, &batch);
-	p->ops->wait(p, 0, true);
-	p->ops->wait(p, 0, false);
+	if (p->ops->in(p, t.worker, 0, &batch))
+		p->ops->done(p, t.worker, 0, &batch);
+	p->ops->wait(p, t.worker, 0, true);
+	p->ops->wait(p, t.worker, 0, false);
 	batch.n = 1;
 	batch.in_queue = 0;
 	batch.frame[0] =
@@ -233,17 +233,17 @@ static void test_no_kick_and_broken(void)
 
 	begin();
 	p = &t.vm->port;
-	CU_ASSERT(!p->ops->wait(p, 0, true));
+	CU_ASSERT(!p->ops->wait(p, t.worker, 0, true));
 	peer_u64(VHOST_USER_SET_VRING_KICK, 1 | VHOST_USER_VRING_NOFD);
-	CU_ASSERT(p->ops->wait(p, 0, true));
+	CU_ASSERT(p->ops->wait(p, t.worker, 0, true));
 	peer_state(VHOST_USER_SET_VRING_NUM, 1, PEER_SIZE); /* started anew: it still has none */
-	CU_ASSERT(p->ops->wait(p, 0, true));
+	CU_ASSERT(p->ops->wait(p, t.worker, 0, true));
 	memory = mmap(NULL, PEER_MEM, PROT_READ | PROT_WRITE, MAP_SHARED, t.memory, 0);
 	CU_ASSERT_FATAL(memory != MAP_FAILED);
 	((struct vring_avail *)(memory + PEER_RING + PEER_AVAIL))->idx = 2 * PEER_SIZE;
 	work();
 	CU_ASSERT(is_broken(NULL));
-	CU_ASSERT(!p->ops->wait(p, 0, true));
+	CU_ASSERT(!p->ops->wait(p, t.worker, 0, true));
 	munmap(memory, PEER_MEM);
 	peer_end();
 }

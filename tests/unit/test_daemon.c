@@ -36,9 +36,14 @@ static void turn(void *arg)
 	loop_once(l->d->loop, 1);
 }
 
-static int lab_open(struct lab *l)
+/* Which CPU a worker is on doesn't matter: all of them share the one that we are on. */
+static int lab_open_workers(struct lab *l, unsigned n)
 {
+	int cpu = sched_getcpu();
+
 	memset(l, 0, sizeof(*l));
+	while (l->opt.n_cpus < n)
+		l->opt.cpu[l->opt.n_cpus++] = cpu;
 	strcpy(l->opt.name, "test-daemon");
 	snprintf(l->opt.run_dir, sizeof(l->opt.run_dir), "%s/run", base);
 	l->opt.ageing = 300;
@@ -48,6 +53,11 @@ static int lab_open(struct lab *l)
 	l->vm[0] = (struct vm_options){.name = "a", .queues = 1};
 	l->vm[1] = (struct vm_options){.name = "b", .queues = 1};
 	return daemon_open(&l->d, &l->opt);
+}
+
+static int lab_open(struct lab *l)
+{
+	return lab_open_workers(l, 0);
 }
 
 static void lab_close(struct lab *l)
@@ -352,6 +362,42 @@ static void test_number_used_again(void)
 	lab_close(&l);
 }
 
+/* Two workers count the frames of one port, each in its own entry; the port's are their sum. */
+static void test_counted_by_two(void)
+{
+	static const struct vxs_port_stats zero;
+	struct vxs_port_stats *s, sum;
+	struct fake_vm *a, *b;
+	struct lab l;
+	unsigned i;
+
+	CU_ASSERT_EQUAL_FATAL(lab_open_workers(&l, 2), 0);
+	a = connect_vm(&l, "a");
+	b = connect_vm(&l, "b");
+	s = tables_stats(l.d->tables, VXS_PORT_VM);
+	for (i = 0; i < 3; i++) {
+		send_frame(a, 2, 1);
+		CU_ASSERT(received(b));
+		send_frame(b, 1, 2);
+		CU_ASSERT(received(a));
+	}
+	fake_vm_close(b);
+	CU_ASSERT_EQUAL(del(&l, "b"), 0); /* and so waits until its worker has counted all */
+	CU_ASSERT_EQUAL(s[0].in_frames + s[VXS_PORTS_MAX].in_frames, 3);
+	CU_ASSERT_EQUAL(s[0].out_frames + s[VXS_PORTS_MAX].out_frames, 3);
+	/* the queues of a and b are on different workers */
+	CU_ASSERT(s[0].in_frames && s[VXS_PORTS_MAX].out_frames);
+	tables_sum_stats(l.d->tables, VXS_PORT_VM, &sum);
+	CU_ASSERT_EQUAL(sum.in_frames, 3);
+	CU_ASSERT_EQUAL(sum.in_bytes, 3 * 60);
+	CU_ASSERT_EQUAL(sum.out_frames, 3);
+	CU_ASSERT_EQUAL(del(&l, "a"), 0);
+	CU_ASSERT(!memcmp(&s[0], &zero, sizeof(zero)));
+	CU_ASSERT(!memcmp(&s[VXS_PORTS_MAX], &zero, sizeof(zero)));
+	fake_vm_close(a);
+	lab_close(&l);
+}
+
 /* A storm of other reports leaves no room for that of a broken queue: it is told all the same. */
 static void test_lost_report(void)
 {
@@ -386,6 +432,7 @@ int main(int argc, char **argv)
 		{"learn", test_learn},
 		{"lost_report", test_lost_report},
 		{"number_used_again", test_number_used_again},
+		{"counted_by_two", test_counted_by_two},
 		{},
 	};
 	int status;

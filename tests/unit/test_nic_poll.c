@@ -11,6 +11,7 @@
 #include <linux/if_xdp.h>
 
 #include "nic/nic_queue.h"
+#include "switch/worker.h"
 #include "switch/switch.h"
 
 /*
@@ -31,6 +32,8 @@ struct rig {
 	uint32_t fill_producer, fill_consumer, in_producer, in_consumer, flags;
 	int wake[2], busy[2]; /* read by the queue: [0] */
 };
+
+static struct worker worker; /* never started: we are it */
 
 /* Puts letters into a socket pair until there are LETTERS, and says how many lacked. */
 static unsigned post(int pair[2])
@@ -139,10 +142,10 @@ static void arrive(struct rig *r, unsigned n)
 
 static unsigned turn(struct rig *r)
 {
-	unsigned n = nic_in(&r->nic.port, 0, &r->b);
+	unsigned n = nic_in(&r->nic.port, &worker, 0, &r->b);
 
 	if (n)
-		nic_done(&r->nic.port, 0, &r->b);
+		nic_done(&r->nic.port, &worker, 0, &r->b);
 	return n;
 }
 
@@ -156,8 +159,8 @@ static void test_fill(void)
 		arrive(r, i % 3);
 		CU_ASSERT_EQUAL(turn(r), i % 3);
 	}
-	CU_ASSERT_FALSE(nic_wait(&r->nic.port, 0, true));
-	CU_ASSERT_FALSE(nic_wait(&r->nic.port, 0, false));
+	CU_ASSERT_FALSE(nic_wait(&r->nic.port, &worker, 0, true));
+	CU_ASSERT_FALSE(nic_wait(&r->nic.port, &worker, 0, false));
 	CU_ASSERT_EQUAL(post(r->wake), 0);
 	CU_ASSERT_EQUAL(r->stats.in_frames, 999);
 	r->flags = XDP_RING_NEED_WAKEUP;
@@ -167,7 +170,7 @@ static void test_fill(void)
 		CU_ASSERT_EQUAL(turn(r), 0);
 	}
 	CU_ASSERT_EQUAL(post(r->wake), 50); /* once a batch; nothing for rounds without frames */
-	CU_ASSERT_FALSE(nic_wait(&r->nic.port, 0, true));
+	CU_ASSERT_FALSE(nic_wait(&r->nic.port, &worker, 0, true));
 	CU_ASSERT_EQUAL(post(r->wake), 1);
 	CU_ASSERT_EQUAL(post(r->busy), 0);
 	rig_free(r);
@@ -208,15 +211,15 @@ static void test_busy_sleep(void)
 	struct rig *r = rig_new();
 
 	r->q->busy_fd = r->busy[0];
-	CU_ASSERT_FALSE(nic_wait(&r->nic.port, 0, true));
+	CU_ASSERT_FALSE(nic_wait(&r->nic.port, &worker, 0, true));
 	CU_ASSERT_EQUAL(post(r->wake), 0);
 	r->flags = XDP_RING_NEED_WAKEUP;
-	CU_ASSERT_TRUE(nic_wait(&r->nic.port, 0, true));
+	CU_ASSERT_TRUE(nic_wait(&r->nic.port, &worker, 0, true));
 	CU_ASSERT_EQUAL(post(r->wake), 1);
 	r->flags = 0;
-	CU_ASSERT_FALSE(nic_wait(&r->nic.port, 0, true));
+	CU_ASSERT_FALSE(nic_wait(&r->nic.port, &worker, 0, true));
 	arrive(r, 1);
-	CU_ASSERT_TRUE(nic_wait(&r->nic.port, 0, true));
+	CU_ASSERT_TRUE(nic_wait(&r->nic.port, &worker, 0, true));
 	CU_ASSERT_EQUAL(turn(r), 1);
 	CU_ASSERT_EQUAL(post(r->busy), 0); /* a wait is no poll */
 	rig_free(r);

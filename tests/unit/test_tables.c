@@ -58,10 +58,10 @@ static unsigned count_lines(const char *text)
 
 static int open_plain(void)
 {
-	struct tables_options opt = {.name = "unit-tables"};
+	struct tables_options opt = {.name = "unit-tables", .workers = 2};
 	struct vxs_port port = {.name = "a"};
 	static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
-	struct vxs_port_stats *s;
+	struct vxs_port_stats *s, sum;
 	struct tables *t = NULL;
 	unsigned fds = check_fds();
 
@@ -76,6 +76,19 @@ static int open_plain(void)
 	s->drops.queue_full = 7;
 	if (tables_stats(t, VXS_PORTS_MAX - 1)->drops.queue_full != 7)
 		return 4;
+	/* the second worker's, in the last entry of all */
+	s[VXS_PORTS_MAX].drops.queue_full = 3;
+	s[VXS_PORTS_MAX].in_frames = 1ull << 40;
+	tables_sum_stats(t, VXS_PORTS_MAX - 1, &sum);
+	if (sum.drops.queue_full != 10 || sum.in_frames != 1ull << 40 || sum.out_frames)
+		return 7;
+	tables_sum_stats(t, 0, &sum);
+	if (sum.drops.queue_full)
+		return 8;
+	tables_clear_stats(t, VXS_PORTS_MAX - 1);
+	tables_sum_stats(t, VXS_PORTS_MAX - 1, &sum);
+	if (sum.drops.queue_full || sum.in_frames || s->drops.queue_full)
+		return 9;
 	if (tables_set_address(t, fdb_key(fdb_mac(mac), 5), 2, 0))
 		return 5;
 	tables_del_address(t, fdb_key(fdb_mac(mac), 5));

@@ -36,26 +36,29 @@ struct guest {
 	uint64_t kicks; /* the driver's */
 };
 
-static unsigned guest_in(struct port *p, unsigned queue, struct batch *b)
+static unsigned guest_in(struct port *p, struct worker *by, unsigned queue, struct batch *b)
 {
 	struct guest *g = (struct guest *)p;
 	unsigned taken;
 
+	(void)by;
 	(void)queue;
 	taken = vq_split_in(g->r->q, p->stats, b);
 	b->n = 0; /* it is about the ring: the frames go nowhere */
 	return taken;
 }
 
-static void guest_done(struct port *p, unsigned queue, struct batch *b)
+static void guest_done(struct port *p, struct worker *by, unsigned queue, struct batch *b)
 {
+	(void)by;
 	(void)queue;
 	(void)b;
 	vq_split_done(((struct guest *)p)->r->q);
 }
 
-static bool guest_wait(struct port *p, unsigned queue, bool on)
+static bool guest_wait(struct port *p, struct worker *by, unsigned queue, bool on)
 {
+	(void)by;
 	(void)queue;
 	return vq_split_wait(((struct guest *)p)->r->q, on);
 }
@@ -67,17 +70,19 @@ static const struct port_ops guest_ops = {
 };
 
 /* Queues that never have anything: looking at them gives the driver time to be the first. */
-static unsigned silent_in(struct port *p, unsigned queue, struct batch *b)
+static unsigned silent_in(struct port *p, struct worker *by, unsigned queue, struct batch *b)
 {
 	(void)p;
+	(void)by;
 	(void)queue;
 	(void)b;
 	return 0;
 }
 
-static bool silent_wait(struct port *p, unsigned queue, bool on)
+static bool silent_wait(struct port *p, struct worker *by, unsigned queue, bool on)
 {
 	(void)p;
+	(void)by;
 	(void)queue;
 	(void)on;
 	return false;

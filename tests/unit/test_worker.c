@@ -20,29 +20,32 @@ struct counter {
 	bool wants_kick;
 };
 
-static unsigned counter_in(struct port *p, unsigned queue, struct batch *b)
+static unsigned counter_in(struct port *p, struct worker *by, unsigned queue, struct batch *b)
 {
 	struct counter *c = (struct counter *)p;
 
+	(void)by;
 	(void)queue;
 	b->n = 0;
 	return __atomic_load_n(&c->todo, __ATOMIC_ACQUIRE) !=
 	       __atomic_load_n(&c->done, __ATOMIC_RELAXED);
 }
 
-static void counter_done(struct port *p, unsigned queue, struct batch *b)
+static void counter_done(struct port *p, struct worker *by, unsigned queue, struct batch *b)
 {
 	struct counter *c = (struct counter *)p;
 
+	(void)by;
 	(void)queue;
 	(void)b;
 	__atomic_store_n(&c->done, c->done + 1, __ATOMIC_RELEASE);
 }
 
-static bool counter_wait(struct port *p, unsigned queue, bool on)
+static bool counter_wait(struct port *p, struct worker *by, unsigned queue, bool on)
 {
 	struct counter *c = (struct counter *)p;
 
+	(void)by;
 	(void)queue;
 	__atomic_store_n(&c->wants_kick, on, __ATOMIC_SEQ_CST);
 	return on && __atomic_load_n(&c->todo, __ATOMIC_SEQ_CST) != c->done;

@@ -133,9 +133,10 @@ static void silence(struct moving *m)
 
 	for (i = 0; i < m->n; i++) {
 		struct place *at = &m->place[i];
+		struct worker *to = at->port->next[at->queue];
 
-		if (at->port->next[at->queue])
-			at->port->ops->wait(at->port, at->queue, false);
+		if (to)
+			at->port->ops->wait(at->port, to, at->queue, false);
 	}
 }
 

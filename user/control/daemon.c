@@ -112,7 +112,7 @@ static int open_loop(struct daemon *d)
 
 static int open_tables(struct daemon *d)
 {
-	struct tables_options setup = {.name = d->opt->name};
+	struct tables_options setup = {.name = d->opt->name, .workers = workers_count(d->opt)};
 	int queues;
 
 	if (d->opt->uplink.ifname[0]) {

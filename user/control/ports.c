@@ -216,7 +216,7 @@ static void take_apart(struct daemon *d, struct vm *vm)
 		nic_del_port(d->nic, id);
 	vm_free(vm);
 	tables_set_port(d->tables, id, &nobody);
-	memset(tables_stats(d->tables, id), 0, sizeof(struct vxs_port_stats));
+	tables_clear_stats(d->tables, id);
 	d->seen[id] = (struct vm_seen){};
 }
 

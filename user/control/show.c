@@ -255,22 +255,21 @@ static struct json_object *show_port(struct daemon *d, struct port *p)
 static struct json_object *show_port_stats(struct daemon *d, struct port *p)
 {
 	struct json_object *o = json_object_new_object(), *drops = json_object_new_object();
-	const struct vxs_port_stats *s = p->stats;
+	struct vxs_port_stats s;
 
-	(void)d;
 	if (!o || !drops) {
 		json_object_put(o);
 		json_object_put(drops);
 		return NULL;
 	}
-#define ADD_COUNTER(to, from, field)                                                               \
-	add_int(to, #field, __atomic_load_n(&(from)->field, __ATOMIC_RELAXED))
+	tables_sum_stats(d->tables, p->id, &s);
+#define ADD_COUNTER(to, from, field) add_int(to, #field, (from)->field)
 	add_text(o, "port", p->name);
-	ADD_COUNTER(o, s, in_frames);
-	ADD_COUNTER(o, s, in_bytes);
-	ADD_COUNTER(o, s, out_frames);
-	ADD_COUNTER(o, s, out_bytes);
-#define ADD_DROP(field, text) ADD_COUNTER(drops, &s->drops, field);
+	ADD_COUNTER(o, &s, in_frames);
+	ADD_COUNTER(o, &s, in_bytes);
+	ADD_COUNTER(o, &s, out_frames);
+	ADD_COUNTER(o, &s, out_bytes);
+#define ADD_DROP(field, text) ADD_COUNTER(drops, &s.drops, field);
 	VXS_DROP_LIST(ADD_DROP)
 #undef ADD_DROP
 #undef ADD_COUNTER

@@ -42,7 +42,8 @@ _Static_assert(STATS_STRIDE % 8 == 0, "the kernel rounds an array's elements up 
 #define TOO_FEW_RIGHTS "run as root or with CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW"
 
 struct tables {
-	struct tables_bpf *maps;      /* NULL without BPF */
+	struct tables_bpf *maps; /* NULL without BPF */
+	unsigned workers;
 	struct vxs_port_stats *stats; /* the map's mapping, or plain memory */
 	size_t stats_size;
 	int fdb_fd, ports_fd, sockets_fd;
@@ -86,6 +87,9 @@ static int load_maps(struct tables *t, const struct tables_options *opt, char *w
 					       VXS_PORTS_MAX * opt->nic_queues);
 	else
 		err = bpf_map__set_autocreate(t->maps->maps.sockets, false);
+	if (!err)
+		err = bpf_map__set_max_entries(t->maps->maps.port_stats,
+					       VXS_PORTS_MAX * t->workers);
 	if (!err)
 		err = tables_bpf__load(t->maps);
 	if (err == -EPERM || err == -EACCES)
@@ -268,7 +272,8 @@ int tables_open(struct tables **out, const struct tables_options *opt)
 	if (!t)
 		return -ENOMEM;
 	t->lock_fd = t->fdb_fd = t->ports_fd = t->sockets_fd = -1;
-	t->stats_size = page_align(VXS_PORTS_MAX * STATS_STRIDE);
+	t->workers = opt->workers ? opt->workers : 1;
+	t->stats_size = page_align(t->workers * VXS_PORTS_MAX * STATS_STRIDE);
 	libbpf_set_print(print_libbpf);
 
 	err = open_bpf(t, opt, why, sizeof(why));
@@ -307,6 +312,32 @@ void tables_close(struct tables *t)
 struct vxs_port_stats *tables_stats(struct tables *t, uint32_t port)
 {
 	return port < VXS_PORTS_MAX ? &t->stats[port] : NULL;
+}
+
+/* An entry is counters and nothing else, and so is summed without knowing their names. */
+#define STATS_COUNTERS (STATS_STRIDE / sizeof(__u64))
+_Static_assert(sizeof(struct vxs_drops) % sizeof(__u64) == 0, "a struct of counters");
+
+void tables_sum_stats(const struct tables *t, uint32_t port, struct vxs_port_stats *sum)
+{
+	__u64 *to = (__u64 *)sum;
+	unsigned w, i;
+
+	memset(sum, 0, sizeof(*sum));
+	for (w = 0; w < t->workers; w++) {
+		const __u64 *from = (const __u64 *)&t->stats[w * VXS_PORTS_MAX + port];
+
+		for (i = 0; i < STATS_COUNTERS; i++)
+			to[i] += __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+	}
+}
+
+void tables_clear_stats(struct tables *t, uint32_t port)
+{
+	unsigned w;
+
+	for (w = 0; w < t->workers; w++)
+		memset(&t->stats[w * VXS_PORTS_MAX + port], 0, STATS_STRIDE);
 }
 
 int tables_fd_fdb(const struct tables *t)

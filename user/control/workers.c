@@ -37,9 +37,14 @@ static int start_one(struct daemon *d, unsigned id)
 	return err;
 }
 
+unsigned workers_count(const struct options *opt)
+{
+	return opt->n_cpus ? opt->n_cpus : 1;
+}
+
 int workers_start(struct daemon *d)
 {
-	unsigned n = d->opt->n_cpus ? d->opt->n_cpus : 1;
+	unsigned n = workers_count(d->opt);
 	int err = 0;
 
 	d->worker = calloc(n, sizeof(*d->worker));

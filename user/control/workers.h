@@ -14,6 +14,8 @@ struct worker_plan {
 	struct sources *sources[OPTIONS_CPUS_MAX];
 };
 
+/** workers_count() - how many --cpus asks for. */
+unsigned workers_count(const struct options *opt);
 /** workers_start() - one for each CPU of --cpus, else one that isn't pinned; logs. 0 or -errno. */
 int workers_start(struct daemon *d);
 /** workers_stop() - end and free them all; what they were given is freed. */

@@ -140,7 +140,7 @@ void host_read_drops(struct host *h)
 	if (host_stats_read(c->tap.ifindex, &dropped))
 		return;
 	if (dropped > c->seen_dropped)
-		port_drop(&h->port, tap_full, dropped - c->seen_dropped);
+		stat_drop(h->port.stats, tap_full, dropped - c->seen_dropped);
 	c->seen_dropped = dropped;
 }
 

@@ -33,9 +33,9 @@ static inline struct host *host_of(struct port *p)
 }
 
 /* The hot side: host_in.c, host_out.c. */
-unsigned host_in(struct port *p, unsigned queue, struct batch *b);
-void host_done(struct port *p, unsigned queue, struct batch *b);
-bool host_wait(struct port *p, unsigned queue, bool on);
+unsigned host_in(struct port *p, struct worker *w, unsigned queue, struct batch *b);
+void host_done(struct port *p, struct worker *w, unsigned queue, struct batch *b);
+bool host_wait(struct port *p, struct worker *w, unsigned queue, bool on);
 void host_out(struct port *p, struct worker *w, const struct batch *b, const uint16_t *which,
 	      unsigned n);
 

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "switch/worker.h"
+
 /*
  * One readv() a frame into the buffer of its place in the batch; done() has nothing to give back,
  * as the next in() comes after it. The virtio-net header before the frame says nothing as long as
@@ -31,7 +33,7 @@ static void lend(struct batch *b, const uint8_t *at, uint32_t len)
 	b->n++;
 }
 
-unsigned host_in(struct port *p, unsigned queue, struct batch *b)
+unsigned host_in(struct port *p, struct worker *w, unsigned queue, struct batch *b)
 {
 	struct host *h = host_of(p);
 	uint64_t bytes = 0, too_short = 0, too_long = 0;
@@ -57,26 +59,28 @@ unsigned host_in(struct port *p, unsigned queue, struct batch *b)
 			bytes += n;
 		}
 	}
-	stat_add(&p->stats->in_frames, b->n);
-	stat_add(&p->stats->in_bytes, bytes);
-	port_drop(p, short_frame, too_short);
-	port_drop(p, long_frame, too_long);
+	stat_add(&port_stats(p, w)->in_frames, b->n);
+	stat_add(&port_stats(p, w)->in_bytes, bytes);
+	port_drop(p, w, short_frame, too_short);
+	port_drop(p, w, long_frame, too_long);
 	return reads;
 }
 
-void host_done(struct port *p, unsigned queue, struct batch *b)
+void host_done(struct port *p, struct worker *w, unsigned queue, struct batch *b)
 {
 	(void)p;
+	(void)w;
 	(void)queue;
 	(void)b;
 }
 
 /* The fd is watched edge-triggered all the time; in() always reads until there is nothing more or
  * comes again, so the only thing to do is to look once more. */
-bool host_wait(struct port *p, unsigned queue, bool on)
+bool host_wait(struct port *p, struct worker *w, unsigned queue, bool on)
 {
 	struct pollfd fd = {.fd = host_of(p)->tap_fd, .events = POLLIN};
 
+	(void)w;
 	(void)queue;
 	return on && poll(&fd, 1, 0) == 1 && fd.revents & POLLIN;
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "switch/frame.h"
+#include "switch/worker.h"
 
 #define PIECES_MAX (IOV_MAX - 2) /* beside header and head[] */
 
@@ -51,7 +52,6 @@ void host_out(struct port *p, struct worker *w, const struct batch *b, const uin
 	uint64_t frames = 0, bytes = 0, too_big = 0, full = 0;
 	unsigned i;
 
-	(void)w;
 	for (i = 0; i < n; i++) {
 		const struct frame *f = &b->frame[which[i]];
 
@@ -64,8 +64,8 @@ void host_out(struct port *p, struct worker *w, const struct batch *b, const uin
 			bytes += f->len;
 		}
 	}
-	stat_add(&p->stats->out_frames, frames);
-	stat_add(&p->stats->out_bytes, bytes);
-	port_drop(p, too_big, too_big);
-	port_drop(p, host_full, full);
+	stat_add(&port_stats(p, w)->out_frames, frames);
+	stat_add(&port_stats(p, w)->out_bytes, bytes);
+	port_drop(p, w, too_big, too_big);
+	port_drop(p, w, host_full, full);
 }

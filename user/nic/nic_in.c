@@ -93,7 +93,7 @@ static void busy_poll(struct nic_queue *q, const struct nic_table *t, struct bat
 		__atomic_store_n(&q->busy_hits, q->busy_hits + 1, __ATOMIC_RELAXED);
 }
 
-unsigned nic_in(struct port *p, unsigned queue, struct batch *b)
+unsigned nic_in(struct port *p, struct worker *w, unsigned queue, struct batch *b)
 {
 	struct nic_queue *q = nic_of(p)->queue[queue];
 	const struct nic_table *t = rcu_get(q->table);
@@ -113,24 +113,26 @@ unsigned nic_in(struct port *p, unsigned queue, struct batch *b)
 	take_all(q, t, b, &count);
 	if (!count.frames && fd >= 0)
 		busy_poll(q, t, b, &count, fd);
-	stat_add(&p->stats->in_frames, count.frames);
-	stat_add(&p->stats->in_bytes, count.bytes);
-	port_drop(p, short_frame, count.too_short);
+	stat_add(&port_stats(p, w)->in_frames, count.frames);
+	stat_add(&port_stats(p, w)->in_bytes, count.bytes);
+	port_drop(p, w, short_frame, count.too_short);
 	return q->n_lent;
 }
 
-void nic_done(struct port *p, unsigned queue, struct batch *b)
+void nic_done(struct port *p, struct worker *w, unsigned queue, struct batch *b)
 {
+	(void)w;
 	(void)b;
 	refill(nic_of(p)->queue[queue]);
 }
 
-bool nic_wait(struct port *p, unsigned queue, bool on)
+bool nic_wait(struct port *p, struct worker *w, unsigned queue, bool on)
 {
 	struct nic_queue *q = nic_of(p)->queue[queue];
 	const struct nic_table *t = rcu_get(q->table);
 	unsigned i;
 
+	(void)w;
 	/* Sockets signal whenever a frame comes; there is nothing to ask for or to silence. */
 	if (!on)
 		return false;

@@ -156,11 +156,11 @@ void nic_out(struct port *p, struct worker *w, const struct batch *b, const uint
 
 	lost = lost < count.frames || !count.frames ? lost : count.frames;
 	sent = count.frames > lost ? count.frames - lost : 0;
-	stat_add(&p->stats->out_frames, sent);
+	stat_add(&port_stats(p, w)->out_frames, sent);
 	/* Which ones were lost the kernel doesn't say: they count with the batch's mean length. */
 	if (sent)
-		stat_add(&p->stats->out_bytes, count.bytes * sent / count.frames);
-	port_drop(p, too_big, count.too_big);
-	port_drop(p, nic_full, count.full);
-	port_drop(p, nic_down, lost);
+		stat_add(&port_stats(p, w)->out_bytes, count.bytes * sent / count.frames);
+	port_drop(p, w, too_big, count.too_big);
+	port_drop(p, w, nic_full, count.full);
+	port_drop(p, w, nic_down, lost);
 }

@@ -108,9 +108,9 @@ static inline struct nic *nic_of(struct port *p)
 }
 
 /* nic_in.c, nic_out.c: the hot side. */
-unsigned nic_in(struct port *p, unsigned queue, struct batch *b);
-void nic_done(struct port *p, unsigned queue, struct batch *b);
-bool nic_wait(struct port *p, unsigned queue, bool on);
+unsigned nic_in(struct port *p, struct worker *w, unsigned queue, struct batch *b);
+void nic_done(struct port *p, struct worker *w, unsigned queue, struct batch *b);
+bool nic_wait(struct port *p, struct worker *w, unsigned queue, bool on);
 void nic_out(struct port *p, struct worker *w, const struct batch *b, const uint16_t *which,
 	     unsigned n);
 /** nic_out_retry() - send what a kick left behind, unless another worker is about to. Any thread.

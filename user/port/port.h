@@ -19,16 +19,16 @@ struct worker;
 /*
  * The functions are called by workers, once a batch. They neither allocate nor log nor wait. A
  * queue's in(), done() and wait() are only ever called by the one worker that owns the queue;
- * out() is called by any worker, several at the same time.
+ * out() is called by any worker, several at the same time. @w is the worker that calls.
  */
 struct port_ops {
 	/* Lends up to BATCH_FRAMES frames of @queue: sets b->n, b->n_pieces and each frame's
 	 * fields. Faulty frames are dropped and counted in here. Returns b->n, or more than 0 with
 	 * b->n == 0 if there was work but no frame came of it (done() is then still called). */
-	unsigned (*in)(struct port *p, unsigned queue, struct batch *b);
+	unsigned (*in)(struct port *p, struct worker *w, unsigned queue, struct batch *b);
 
 	/* Gives the frames of the last in() back. */
-	void (*done)(struct port *p, unsigned queue, struct batch *b);
+	void (*done)(struct port *p, struct worker *w, unsigned queue, struct batch *b);
 
 	/* Copies the @n frames b->frame[which[i]] out in this order, or drops and counts them. */
 	void (*out)(struct port *p, struct worker *w, const struct batch *b, const uint16_t *which,
@@ -36,7 +36,7 @@ struct port_ops {
 
 	/* @on: asks for an event on the queue's fd when work arrives, and returns true if there is
 	 * work already. Off: asks for silence, the worker polls. */
-	bool (*wait)(struct port *p, unsigned queue, bool on);
+	bool (*wait)(struct port *p, struct worker *w, unsigned queue, bool on);
 };
 
 struct port {
@@ -49,7 +49,8 @@ struct port {
 	bool learn;       /* learn source addresses here */
 	uint64_t fix_mac; /* if not 0: learn only this address (as fdb_mac() has it) */
 	char name[VXS_NAME_SIZE];
-	struct vxs_port_stats *stats; /* this port's entry of the map port_stats */
+	/* worker 0's entry for this port in the map port_stats; see port_stats() in worker.h */
+	struct vxs_port_stats *stats;
 
 	/* set by control before the port is published, and changed while no worker has the queue */
 	struct worker *worker[PORT_QUEUES_MAX]; /* who polls each in-queue */
@@ -61,7 +62,5 @@ struct port {
 
 /* Frames of group PORT_GROUP_WIRE (uplink and host) never meet inside: the kernel joined them. */
 #define PORT_GROUP_WIRE 1
-
-#define port_drop(p, reason, n) stat_drop((p)->stats, reason, n)
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Counting into a port's statistics: any worker, once a batch, never lost. */
+/* Counting: each counter has one writer, who never waits for anybody; anyone may read. */
 #ifndef COUNT_H
 #define COUNT_H
 
@@ -7,11 +7,16 @@
 
 #include "vxs_bpf.h"
 
-/* One atomic addition a batch: a port's counters may be written by several workers. */
+/*
+ * Every worker counts in memory of its own, so an addition need not be atomic: a load and a store,
+ * neither of which is ever torn. Readers add the workers' counters up. The counters that control
+ * writes on the kernel's behalf are fields that no worker touches (vxs_bpf.h).
+ */
 static inline void stat_add(__u64 *counter, uint64_t n)
 {
 	if (n)
-		__atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
+		__atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + n,
+				 __ATOMIC_RELAXED);
 }
 
 /* @reason is a field of struct vxs_drops. */

@@ -215,10 +215,10 @@ static void decide_all(struct worker *w, struct batch *b, struct lists *l)
 		n = count_alike(&b->frame[i], b->n - i);
 		decide(w, b, l, i, n, &v);
 	}
-	port_drop(b->in, bad_source, v.bad_source);
-	port_drop(b->in, link_local, v.link_local);
-	port_drop(b->in, same_port, v.same_port);
-	port_drop(b->in, no_destination, v.no_destination);
+	port_drop(b->in, w, bad_source, v.bad_source);
+	port_drop(b->in, w, link_local, v.link_local);
+	port_drop(b->in, w, same_port, v.same_port);
+	port_drop(b->in, w, no_destination, v.no_destination);
 }
 
 /* Merges the list of one destination with the flood list, in the order of arrival. */
@@ -293,7 +293,7 @@ void switch_batch(struct worker *w, struct batch *b)
 			visited++;
 		}
 		if (!visited)
-			port_drop(b->in, no_destination, count(&l, l.flood_first));
+			port_drop(b->in, w, no_destination, count(&l, l.flood_first));
 	}
 	for (i = 0; i < l.n_active; i++)
 		w->first[l.active[i]] = NO_RUN;

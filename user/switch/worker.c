@@ -109,7 +109,7 @@ static bool work_round(struct worker *w)
 
 		if (w->was_busy && s->source[i].idle >= IDLE_ROUNDS && (w->rounds + i) % IDLE_SHARE)
 			continue;
-		if (!p->ops->in(p, queue, b)) {
+		if (!p->ops->in(p, w, queue, b)) {
 			s->source[i].idle++;
 			continue;
 		}
@@ -119,7 +119,7 @@ static bool work_round(struct worker *w)
 		b->in_queue = queue;
 		if (b->n)
 			switch_batch(w, b);
-		p->ops->done(p, queue, b);
+		p->ops->done(p, w, queue, b);
 	}
 	w->was_busy = busy;
 	return busy;
@@ -132,8 +132,11 @@ static bool wait_all(struct worker *w, bool on)
 	bool work = false;
 	unsigned i;
 
-	for (i = 0; s && i < s->n; i++)
-		work |= s->source[i].port->ops->wait(s->source[i].port, s->source[i].queue, on);
+	for (i = 0; s && i < s->n; i++) {
+		struct port *p = s->source[i].port;
+
+		work |= p->ops->wait(p, w, s->source[i].queue, on);
+	}
 	return work;
 }
 

@@ -90,6 +90,14 @@ struct worker {
 
 /* Hot side: workers only. */
 
+/* The worker's entry for a port in the map port_stats: the worker is its only writer. */
+static inline struct vxs_port_stats *port_stats(const struct port *p, const struct worker *w)
+{
+	return p->stats + (size_t)w->id * VXS_PORTS_MAX;
+}
+
+#define port_drop(p, w, reason, n) stat_drop(port_stats(p, w), reason, n)
+
 /**
  * worker_event() - report something to control
  * @w:    the worker

@@ -28,9 +28,9 @@ static inline struct vm *vm_of(struct port *p)
 }
 
 extern const struct port_ops vm_port_ops; /* vm_in.c, vm_out.c */
-unsigned vm_in(struct port *p, unsigned queue, struct batch *b);
-void vm_done(struct port *p, unsigned queue, struct batch *b);
-bool vm_wait(struct port *p, unsigned queue, bool on);
+unsigned vm_in(struct port *p, struct worker *w, unsigned queue, struct batch *b);
+void vm_done(struct port *p, struct worker *w, unsigned queue, struct batch *b);
+bool vm_wait(struct port *p, struct worker *w, unsigned queue, bool on);
 void vm_out(struct port *p, struct worker *w, const struct batch *b, const uint16_t *which,
 	    unsigned n);
 

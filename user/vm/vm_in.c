@@ -4,7 +4,7 @@
 #include "switch/worker.h"
 #include "vm/vm.h"
 
-unsigned vm_in(struct port *p, unsigned queue, struct batch *b)
+unsigned vm_in(struct port *p, struct worker *w, unsigned queue, struct batch *b)
 {
 	struct vq *q = rcu_get(vm_of(p)->in[queue]);
 	unsigned taken;
@@ -12,24 +12,26 @@ unsigned vm_in(struct port *p, unsigned queue, struct batch *b)
 	if (!q || q->broken)
 		return 0;
 	b->lent = q;
-	taken = vq_split_in(q, p->stats, b);
+	taken = vq_split_in(q, port_stats(p, w), b);
 	if (q->broken)
-		worker_event(p->worker[queue], EVENT_BROKEN, p->id, 2 * queue + 1);
+		worker_event(w, EVENT_BROKEN, p->id, 2 * queue + 1);
 	return taken;
 }
 
 /* Control may have taken the queue back since in(); it waits for us before it looks at it. */
-void vm_done(struct port *p, unsigned queue, struct batch *b)
+void vm_done(struct port *p, struct worker *w, unsigned queue, struct batch *b)
 {
 	(void)p;
+	(void)w;
 	(void)queue;
 	vq_split_done(b->lent);
 }
 
-bool vm_wait(struct port *p, unsigned queue, bool on)
+bool vm_wait(struct port *p, struct worker *w, unsigned queue, bool on)
 {
 	struct vq *q = rcu_get(vm_of(p)->in[queue]);
 
+	(void)w;
 	if (!q || q->broken)
 		return false;
 	/* Nobody can end our sleep on behalf of a queue that has no kick fd. */

@@ -19,11 +19,11 @@ void vm_out(struct port *p, struct worker *w, const struct batch *b, const uint1
 	bool was_broken;
 
 	if (!q) {
-		port_drop(p, not_running, n);
+		port_drop(p, w, not_running, n);
 		return;
 	}
 	was_broken = __atomic_load_n(&q->broken, __ATOMIC_RELAXED);
-	vq_split_out(q, p->stats, b, which, n);
+	vq_split_out(q, port_stats(p, w), b, which, n);
 	if (!was_broken && __atomic_load_n(&q->broken, __ATOMIC_RELAXED))
 		worker_event(w, EVENT_BROKEN, p->id, 2 * queue);
 }
