@@ -34,6 +34,15 @@ struct {
 	__type(value, struct vxs_port_stats);
 } port_stats SEC(".maps");
 
+/* What each worker did. Mapped into the daemon as well, with an entry for each worker. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct vxs_worker_stats);
+} worker_stats SEC(".maps");
+
 /* AF_XDP sockets; the daemon sets max_entries before load, as it depends on the NIC's queues. */
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);

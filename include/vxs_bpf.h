@@ -6,6 +6,7 @@
 #include <linux/types.h>
 
 #include "vxs_drop.h"
+#include "vxs_path.h"
 
 #define VXS_PORTS_MAX      512   /* ports of one switch, the uplink and the host among them */
 #define VXS_FDB_MAX        16384 /* entries of the forwarding database */
@@ -69,8 +70,44 @@ struct vxs_port_stats {
 	__u64 unused[6]; /* out counters begin on a cache line of their own */
 	__u64 out_frames;
 	__u64 out_bytes;
+	__u64 out_calls; /* notifications sent to the guest about them */
 	struct vxs_drops drops;
 } __attribute__((aligned(64)));
+
+/* Map "worker_stats" (array, by worker, mapped into the daemon). */
+struct vxs_path_stats {
+	__u64 frames;  /* handed to destinations of this kind, delivered or not */
+	__u64 batches; /* in which they were handed over; nowhere: of which nothing went anywhere */
+	__u64 cycles;
+};
+
+#define VXS_PATH_FIELD(field, text) struct vxs_path_stats field;
+struct vxs_paths {
+	VXS_PATH_LIST(VXS_PATH_FIELD)
+};
+#undef VXS_PATH_FIELD
+
+/*
+ * A worker's entry is written by that worker alone; anyone may read at any time. Cycles are those
+ * of the CPU's time stamp counter. Each one since @started is in one path's cycles, in idle_cycles
+ * or in sleep_cycles, but for those since the last batch, idle round or sleep ended: a sleep is
+ * added when it is over.
+ */
+struct vxs_worker_stats {
+	__u64 cycles_per_second;
+	__u64 started;     /* what the counter showed then; 0: not yet */
+	__u64 rounds;      /* looks at the queues */
+	__u64 busy_rounds; /* of them, those that found work */
+	__u64 batches;     /* taken from a queue */
+	__u64 frames;      /* in them */
+	__u64 syscalls;    /* made by the worker, for frames and for sleeping */
+	__u64 sleeps;      /* times that it waited for events */
+	__u64 wakeups;     /* of them, ended by a guest's kick or by frames from wire or host;
+			    * the others were ended by control, or are not over */
+	__u64 idle_cycles; /* polled, and found no work */
+	__u64 sleep_cycles;
+	struct vxs_paths paths;  /* their cycles are the worker's busy time */
+} __attribute__((aligned(128))); /* CPUs fetch cache lines in pairs */
 
 /* Map "sockets" (XSKMAP): index = port number * queues of the NIC + receive queue. */
 

@@ -15,7 +15,8 @@
  * ports     ["port": NAME]     [PORT...]
  * fdb       -                  [{"mac","vlan","port","type":"static"|"learned","age":S|null}...]
  * stats     ["port": NAME]     [{"port","in_frames","in_bytes","out_frames","out_bytes",
- *                                "drops":{REASON:N...}}...]
+ *                                "out_calls","drops":{REASON:N...}}...]
+ * workers   -                  [WORKER...]
  * port_add  "vm": WORDS        {"name","id","socket"}, WORDS as in --vm: NAME[,key=value...]
  * port_del  "port": NAME       {"name"}
  *
@@ -34,8 +35,13 @@
  *            "pairs":N,"queues":[{"index","direction":"in"|"out","worker":N|null,"started",
  *            "enabled","size","calls","broken":TEXT|null}...]}
  *
+ * WORKER    {"id","cpu":N|null,"cycles_per_second","started","elapsed_cycles","busy_cycles",
+ *            "idle_cycles","sleep_cycles","rounds","busy_rounds","batches","frames","syscalls",
+ *            "sleeps","wakeups","paths":{PATH:{"frames","batches","cycles"}...}}: the fields of
+ *            vxs_bpf.h; elapsed_cycles, since the start, are the sum of the three behind them
+ *
  * MACs are text (52:54:00:12:34:56), HEX is text (0x1f), S are seconds, REASON is a field of
- * vxs_drop.h. What is null is not there or not known.
+ * vxs_drop.h, PATH one of vxs_path.h. What is null is not there or not known.
  */
 #define VXS_CTL_SOCKET   "ctl.sock"
 #define VXS_CTL_LINE_MAX 4096 /* bytes of a request, its newline included */

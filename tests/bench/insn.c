@@ -3,6 +3,7 @@
 #include "bench.h"
 
 #include "nic/nic_queue.h"
+#include "switch/account.h"
 #include "switch/switch.h"
 #include "unit/vq_rig.h"
 #include "vm/vm.h"
@@ -236,6 +237,7 @@ static inline void do_round(struct lab *l)
 	b->in_queue = 0;
 	switch_batch(l->w, b);
 	p->ops->done(p, l->w, 0, b);
+	account_batch(l->w, b);
 }
 
 __attribute__((noinline)) void insn_round(struct lab *l)

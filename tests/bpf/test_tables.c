@@ -79,6 +79,7 @@ static void test_pins(void)
 	CU_ASSERT(exists(DIR "/fdb"));
 	CU_ASSERT(exists(DIR "/ports"));
 	CU_ASSERT(exists(DIR "/port_stats"));
+	CU_ASSERT(exists(DIR "/worker_stats"));
 	CU_ASSERT(exists(DIR "/sockets"));
 	CU_ASSERT_PTR_NOT_NULL(
 		strstr(output_of("bpftool map show pinned " DIR "/sockets"), "max_entries 1024"));
@@ -167,6 +168,29 @@ static void test_live_counters(void)
 	CU_ASSERT_EQUAL(sum.in_frames + sum.drops.socket_error, 0);
 	tables_sum_stats(t, 0, &sum);
 	CU_ASSERT_EQUAL(sum.in_frames, 1000);
+	tables_close(t);
+}
+
+static void test_worker_stats(void)
+{
+	struct vxs_worker_stats *s;
+	struct tables *t = NULL;
+	const char *text;
+
+	if (!can_run())
+		return;
+	CU_ASSERT_EQUAL_FATAL(tables_open(&t, &with_nic), 0);
+	CU_ASSERT_PTR_NULL(tables_worker_stats(t, WORKERS));
+	s = tables_worker_stats(t, WORKERS - 1);
+	s->sleeps = 1ull << 40;
+	s->paths.uplink_vm.cycles = 77;
+	s->paths.nowhere.frames = 78;
+	text = output_of("bpftool map lookup pinned " DIR
+			 "/worker_stats key 2 0 0 0 | tr -d ' \\n'");
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"sleeps\":1099511627776,"));
+	CU_ASSERT_PTR_NOT_NULL(
+		strstr(text, "\"uplink_vm\":{\"frames\":0,\"batches\":0,\"cycles\":77}"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"nowhere\":{\"frames\":78,"));
 	tables_close(t);
 }
 
@@ -309,6 +333,7 @@ int main(int argc, char **argv)
 		{"no_nic", test_no_nic},
 		{"field_names", test_names},
 		{"live_counters", test_live_counters},
+		{"worker_stats", test_worker_stats},
 		{"full", test_full},
 		{"kill_and_second", test_kill_and_second},
 		{"neighbours", test_neighbours},

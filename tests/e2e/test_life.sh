@@ -65,7 +65,7 @@ all_there() {
 	for f in "$run/ctl.sock" "$run/a.sock" "$run/b.sock"; do
 		[ -S "$f" ] || { echo "no socket $f" && return 1; }
 	done
-	for f in fdb ports port_stats sockets; do
+	for f in fdb ports port_stats worker_stats sockets; do
 		[ -e "$pins/$f" ] || { echo "no map $pins/$f" && return 1; }
 	done
 	in_ns "$host" ip link show nic | grep -q xdp &&

@@ -232,6 +232,7 @@ static void test_lengths(void)
 	struct host_lab *l = host_lab_new_open();
 	struct vxs_port_stats before;
 	uint8_t frame[1600];
+	uint64_t syscalls;
 	unsigned i;
 
 	if (!l)
@@ -265,6 +266,13 @@ static void test_lengths(void)
 	host_lab_quiet(l);
 	CU_ASSERT_EQUAL(l->by_host.n[6], 1);
 	CU_ASSERT(host_lab_says(l, "ip link show " HOST_LAB_TAP, "mtu 1501"));
+	syscalls = l->worker->stats->syscalls;
+	host_lab_frame(frame, 60, host_lab_everybody, host_lab_vm_mac, 0, 0, 6);
+	host_lab_out(l, frame, 60, 1);
+	host_lab_frame(frame, 1520, host_lab_everybody, host_lab_vm_mac, 0, 0, 6);
+	host_lab_out(l, frame, 1520, 1); /* too big, so it isn't tried */
+	CU_ASSERT_EQUAL(l->worker->stats->syscalls, syscalls + 1);
+	host_lab_quiet(l);
 
 	/* and the shortest that there are */
 	host_lab_clear(l);
@@ -289,10 +297,12 @@ static void test_wait(void)
 	struct port *p;
 	uint8_t frame[64];
 	unsigned i, n = 0, calls = 0;
+	uint64_t syscalls;
 
 	if (!l)
 		return;
 	p = host_port(l->host);
+	syscalls = l->worker->stats->syscalls;
 	CU_ASSERT_FALSE(p->ops->wait(p, l->worker, 0, true));
 	CU_ASSERT_EQUAL(p->ops->in(p, l->worker, 0, &l->in), 0);
 	for (i = 0; i < 3 * BATCH_FRAMES; i++) {
@@ -309,6 +319,9 @@ static void test_wait(void)
 	CU_ASSERT_EQUAL(n, 3 * BATCH_FRAMES);
 	CU_ASSERT_EQUAL(calls, 3);
 	CU_ASSERT_FALSE(p->ops->wait(p, l->worker, 0, true));
+	/* three looks before sleeping, a read for each frame, and two in vain */
+	syscalls = l->worker->stats->syscalls - syscalls;
+	CU_ASSERT_EQUAL(syscalls, 3 + 3 * BATCH_FRAMES + 2);
 	host_lab_free(l);
 }
 

@@ -172,6 +172,7 @@ static void test_down(void)
 	struct nic_lab *l = lab(1);
 	struct vxs_port_stats *s;
 	struct nic_state state;
+	uint64_t syscalls;
 
 	if (!l)
 		return;
@@ -189,9 +190,11 @@ static void test_down(void)
 	CU_ASSERT_EQUAL(nic_lab_run("ip link set " NIC " up"), 0);
 	CU_ASSERT_EQUAL(nic_refresh(l->nic), 0);
 	nic_lab_receive(l, 0);
+	syscalls = l->worker->stats->syscalls;
 	nic_lab_out(l, 20, 60, false);
 	CU_ASSERT_EQUAL(nic_lab_receive(l, 20), 20);
 	CU_ASSERT_EQUAL(s->out_frames, 20);
+	CU_ASSERT(l->worker->stats->syscalls > syscalls);
 	/* No carrier: the device takes each frame and throws it away. */
 	CU_ASSERT_EQUAL(nic_lab_run("ip link set " WIRE " down"), 0);
 	nic_lab_out(l, 20, 60, false);

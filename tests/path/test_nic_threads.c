@@ -145,7 +145,7 @@ static void test_ports_under_traffic(void)
 	worker_stop(second);
 	worker_stop(l->worker);
 	CU_ASSERT_EQUAL(UPLINK(out_frames), sent);
-	CU_ASSERT(second->sleeps > 0);
+	CU_ASSERT(second->stats->sleeps > 0);
 	nic_lab_receive(l, 0);
 	nic_lab_close(l);
 	free(l->worker->sources);

@@ -172,7 +172,7 @@ static const char *const bad[][2] = {
 	{"{\"do\":null}", "\"do\" is not text: give a string"},
 	{"{\"do\":\"stat\\u0000us\"}", "\"do\" is not text: give a string"},
 	{"{\"do\":\"fly\\n\"}", "\"fly?\": no such command; commands are status, ports, fdb, "
-				"stats, port_add, port_del"},
+				"stats, workers, port_add, port_del"},
 	{"{\"do\":\"status\",\"colour\":\"red\"}",
 	 "unknown argument \"colour\"; arguments are port, vm"},
 	{"{\"do\":\"status\",\"port\":\"a\"}", "status takes no \"port\": leave it out"},

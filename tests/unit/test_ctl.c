@@ -95,6 +95,53 @@ static void test_stats(void)
 	close(fd);
 }
 
+/* All time is in one of three sums, also that of a sleep which isn't over. */
+static void test_workers(void)
+{
+	struct vxs_worker_stats *stats = tables_worker_stats(d->tables, 0);
+	struct json_object *reply, *w, *paths;
+	int64_t sleep = 0, was;
+	int fd = dial(), i;
+
+	for (i = 0; i < 3; i++) {
+		was = sleep;
+		reply = ask(fd, "{\"do\": \"workers\"}");
+		CU_ASSERT_EQUAL_FATAL(json_object_array_length(member(reply, "ok")), 1);
+		w = json_object_array_get_idx(member(reply, "ok"), 0);
+#define NUMBER(key) json_object_get_int64(member(w, key))
+		sleep = NUMBER("sleep_cycles");
+		CU_ASSERT_EQUAL(NUMBER("elapsed_cycles"),
+				NUMBER("busy_cycles") + NUMBER("idle_cycles") + sleep);
+		CU_ASSERT(NUMBER("elapsed_cycles") > 0);
+		CU_ASSERT(NUMBER("cycles_per_second") > 1000000);
+		CU_ASSERT(NUMBER("started") > 0);
+		CU_ASSERT_EQUAL(NUMBER("frames"), 0);
+		CU_ASSERT_EQUAL(NUMBER("busy_cycles"), 0);
+		CU_ASSERT_PTR_NOT_NULL(member(w, "rounds"));
+		CU_ASSERT(sleep >= was);
+		paths = member(w, "paths");
+		CU_ASSERT_EQUAL((size_t)json_object_object_length(paths),
+				sizeof(struct vxs_paths) / sizeof(struct vxs_path_stats));
+		json_object_put(reply);
+	}
+	/* nothing goes that way here, so nobody writes there but us */
+	__atomic_store_n(&stats->paths.host_vm.cycles, 1ull << 40, __ATOMIC_RELAXED);
+	__atomic_store_n(&stats->paths.host_vm.frames, 1ull << 41, __ATOMIC_RELAXED);
+	reply = ask(fd, "{\"do\": \"workers\"}");
+	w = json_object_array_get_idx(member(reply, "ok"), 0);
+	CU_ASSERT_EQUAL(NUMBER("busy_cycles"), 1ll << 40);
+	w = member(member(w, "paths"), "host_vm");
+	CU_ASSERT_EQUAL(NUMBER("cycles"), 1ll << 40);
+	CU_ASSERT_EQUAL(NUMBER("frames"), 1ll << 41);
+#undef NUMBER
+	json_object_put(reply);
+	__atomic_store_n(&stats->paths.host_vm.cycles, 0, __ATOMIC_RELAXED);
+	reply = ask(fd, "{\"do\": \"workers\", \"port\": \"a\"}");
+	CU_ASSERT_PTR_NOT_NULL(strstr(text(reply, "error"), "takes no \"port\""));
+	json_object_put(reply);
+	close(fd);
+}
+
 static void test_add_del(void)
 {
 	struct json_object *reply;
@@ -200,9 +247,16 @@ static void test_socket(void)
 }
 
 static const struct check tests[] = {
-	{"status", test_status}, {"ports", test_ports},     {"fdb", test_fdb},
-	{"stats", test_stats},   {"add_del", test_add_del}, {"bad_requests", test_bad_requests},
-	{"pieces", test_pieces}, {"socket", test_socket},   {},
+	{"status", test_status},
+	{"ports", test_ports},
+	{"fdb", test_fdb},
+	{"stats", test_stats},
+	{"workers", test_workers},
+	{"add_del", test_add_del},
+	{"bad_requests", test_bad_requests},
+	{"pieces", test_pieces},
+	{"socket", test_socket},
+	{},
 };
 
 int main(int argc, char **argv)

@@ -387,6 +387,14 @@ static void test_counted_by_two(void)
 	CU_ASSERT_EQUAL(s[0].out_frames + s[VXS_PORTS_MAX].out_frames, 3);
 	/* the queues of a and b are on different workers */
 	CU_ASSERT(s[0].in_frames && s[VXS_PORTS_MAX].out_frames);
+	/* each worker's own account */
+	for (i = 0; i < 2; i++) {
+		const struct vxs_worker_stats *w = tables_worker_stats(l.d->tables, i);
+
+		CU_ASSERT_EQUAL(w->frames, 3);
+		CU_ASSERT_EQUAL(w->paths.vm_vm.frames, 3);
+		CU_ASSERT(w->started && w->cycles_per_second);
+	}
 	tables_sum_stats(l.d->tables, VXS_PORT_VM, &sum);
 	CU_ASSERT_EQUAL(sum.in_frames, 3);
 	CU_ASSERT_EQUAL(sum.in_bytes, 3 * 60);

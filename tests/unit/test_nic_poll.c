@@ -33,7 +33,7 @@ struct rig {
 	int wake[2], busy[2]; /* read by the queue: [0] */
 };
 
-static struct worker worker; /* never started: we are it */
+static struct worker worker = {.stats = &worker.own_stats}; /* never started: we are it */
 
 /* Puts letters into a socket pair until there are LETTERS, and says how many lacked. */
 static unsigned post(int pair[2])

@@ -76,6 +76,11 @@ static int open_plain(void)
 	s->drops.queue_full = 7;
 	if (tables_stats(t, VXS_PORTS_MAX - 1)->drops.queue_full != 7)
 		return 4;
+	if (!tables_worker_stats(t, 1) || tables_worker_stats(t, 2))
+		return 10;
+	tables_worker_stats(t, 1)->paths.nowhere.cycles = 1;
+	if (tables_worker_stats(t, 0)->paths.nowhere.cycles)
+		return 11;
 	/* the second worker's, in the last entry of all */
 	s[VXS_PORTS_MAX].drops.queue_full = 3;
 	s[VXS_PORTS_MAX].in_frames = 1ull << 40;

@@ -248,10 +248,10 @@ static void race(uint64_t features, enum poll_mode poll, unsigned idle_us)
 		dawdle(&aim);
 	}
 	printf("--- %u races, %llu kicks, slept %llu times\n", i, (unsigned long long)guest.kicks,
-	       (unsigned long long)__atomic_load_n(&w->sleeps, __ATOMIC_RELAXED));
+	       (unsigned long long)__atomic_load_n(&w->stats->sleeps, __ATOMIC_RELAXED));
 	/* Or there was no race. */
 	CU_ASSERT(guest.kicks > RACES / 1000);
-	CU_ASSERT(__atomic_load_n(&w->sleeps, __ATOMIC_RELAXED) > RACES / 1000);
+	CU_ASSERT(__atomic_load_n(&w->stats->sleeps, __ATOMIC_RELAXED) > RACES / 1000);
 	teardown();
 }
 
@@ -289,7 +289,7 @@ static void polls(uint64_t features, unsigned kicks_max)
 	CU_ASSERT_EQUAL(i, 100000);
 	CU_ASSERT_EQUAL(guest.r->stats.in_frames, 100000);
 	CU_ASSERT(guest.kicks <= kicks_max);
-	CU_ASSERT_EQUAL(__atomic_load_n(&w->sleeps, __ATOMIC_RELAXED), 0);
+	CU_ASSERT_EQUAL(__atomic_load_n(&w->stats->sleeps, __ATOMIC_RELAXED), 0);
 	teardown();
 }
 

@@ -134,7 +134,7 @@ static void test_wakeup_interrupt(void)
 static bool is_asleep(void *arg)
 {
 	(void)arg;
-	return __atomic_load_n(&w->sleeps, __ATOMIC_RELAXED) > 0;
+	return __atomic_load_n(&w->stats->sleeps, __ATOMIC_RELAXED) > 0;
 }
 
 /* A sleeping worker doesn't hold up rcu_wait(), and stops when told to. */
@@ -191,10 +191,10 @@ static void test_idle_beside_busy(void)
 	rcu_set(w->sources, two);
 	CU_ASSERT_EQUAL_FATAL(worker_start(w), 0);
 	for (i = 0; i < 20; i++) {
-		uint64_t rounds = __atomic_load_n(&w->rounds, __ATOMIC_RELAXED);
+		uint64_t rounds = __atomic_load_n(&w->stats->rounds, __ATOMIC_RELAXED);
 
 		/* long enough without work to be looked at in a share of the rounds only */
-		while (__atomic_load_n(&w->rounds, __ATOMIC_RELAXED) < rounds + 1000)
+		while (__atomic_load_n(&w->stats->rounds, __ATOMIC_RELAXED) < rounds + 1000)
 			sched_yield();
 		add_work();
 		served += check_until(is_done, NULL, 1000);

@@ -48,6 +48,13 @@ static struct json_object *do_stats(struct daemon *d, const struct request *r, s
 	return show_stats(d, r->found);
 }
 
+static struct json_object *do_workers(struct daemon *d, const struct request *r,
+				      struct complaint *c)
+{
+	(void)r, (void)c;
+	return show_workers(d);
+}
+
 static struct json_object *do_port_add(struct daemon *d, const struct request *r,
 				       struct complaint *c)
 {
@@ -100,6 +107,7 @@ static const struct command commands[] = {
 	{"ports", .takes_port = true, .run = do_ports},
 	{"fdb", .run = do_fdb},
 	{"stats", .takes_port = true, .run = do_stats},
+	{"workers", .run = do_workers},
 	{"port_add", .needs_vm = true, .run = do_port_add},
 	{"port_del", .takes_port = true, .needs_port = true, .run = do_port_del},
 	{},

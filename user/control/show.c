@@ -10,6 +10,7 @@
 
 #include "control/balance.h"
 #include "control/daemon.h"
+#include "switch/cycles.h"
 #include "vxs_ctl.h"
 
 /* json-c refuses to add only where it has no memory; a member then lacks, and nothing breaks. */
@@ -133,9 +134,9 @@ static struct json_object *show_worker(struct daemon *d, const struct worker *w)
 		return NULL;
 	add_int(o, "id", w->id);
 	add(o, "cpu", w->cpu < 0 ? NULL : json_object_new_int(w->cpu));
-	add_int(o, "rounds", __atomic_load_n(&w->rounds, __ATOMIC_RELAXED));
-	add_int(o, "busy_rounds", __atomic_load_n(&w->busy_rounds, __ATOMIC_RELAXED));
-	add_int(o, "sleeps", __atomic_load_n(&w->sleeps, __ATOMIC_RELAXED));
+	add_int(o, "rounds", __atomic_load_n(&w->stats->rounds, __ATOMIC_RELAXED));
+	add_int(o, "busy_rounds", __atomic_load_n(&w->stats->busy_rounds, __ATOMIC_RELAXED));
+	add_int(o, "sleeps", __atomic_load_n(&w->stats->sleeps, __ATOMIC_RELAXED));
 	add(o, "queues", show_worker_queues(d, w));
 	return o;
 }
@@ -269,12 +270,92 @@ static struct json_object *show_port_stats(struct daemon *d, struct port *p)
 	ADD_COUNTER(o, &s, in_bytes);
 	ADD_COUNTER(o, &s, out_frames);
 	ADD_COUNTER(o, &s, out_bytes);
+	ADD_COUNTER(o, &s, out_calls);
 #define ADD_DROP(field, text) ADD_COUNTER(drops, &s.drops, field);
 	VXS_DROP_LIST(ADD_DROP)
 #undef ADD_DROP
 #undef ADD_COUNTER
 	add(o, "drops", drops);
 	return o;
+}
+
+static struct json_object *show_path(const struct vxs_path_stats *path, uint64_t *cycles)
+{
+	struct json_object *o = json_object_new_object();
+	uint64_t n = __atomic_load_n(&path->cycles, __ATOMIC_RELAXED);
+
+	*cycles += n;
+	if (!o)
+		return NULL;
+	add_int(o, "frames", __atomic_load_n(&path->frames, __ATOMIC_RELAXED));
+	add_int(o, "batches", __atomic_load_n(&path->batches, __ATOMIC_RELAXED));
+	add_int(o, "cycles", n);
+	return o;
+}
+
+/*
+ * A worker adds a sleep to its sum when it is over, which may take hours. So the sleep is what is
+ * left of all time; the clock is read last, lest there be less of it than of its parts.
+ */
+static void add_times(struct json_object *o, const struct vxs_worker_stats *s, uint64_t busy)
+{
+	uint64_t idle = __atomic_load_n(&s->idle_cycles, __ATOMIC_ACQUIRE);
+	uint64_t started = __atomic_load_n(&s->started, __ATOMIC_ACQUIRE);
+	int64_t elapsed = cycles_now() - started, asleep;
+
+	if (!started || elapsed < 0)
+		elapsed = 0;
+	asleep = elapsed - (int64_t)(busy + idle);
+	if (asleep < 0) { /* CPUs' clocks differ a little */
+		asleep = 0;
+		elapsed = busy + idle;
+	}
+	add_int(o, "started", started);
+	add_int(o, "elapsed_cycles", elapsed);
+	add_int(o, "busy_cycles", busy);
+	add_int(o, "idle_cycles", idle);
+	add_int(o, "sleep_cycles", asleep);
+}
+
+static struct json_object *show_worker_stats(const struct worker *w)
+{
+	struct json_object *o = json_object_new_object(), *paths = json_object_new_object();
+	const struct vxs_worker_stats *s = w->stats;
+	uint64_t busy = 0;
+
+	if (!o || !paths) {
+		json_object_put(o);
+		json_object_put(paths);
+		return NULL;
+	}
+	add_int(o, "id", w->id);
+	add(o, "cpu", w->cpu < 0 ? NULL : json_object_new_int(w->cpu));
+#define ADD_COUNTER(field) add_int(o, #field, __atomic_load_n(&s->field, __ATOMIC_RELAXED))
+	ADD_COUNTER(cycles_per_second);
+	ADD_COUNTER(rounds);
+	ADD_COUNTER(busy_rounds);
+	ADD_COUNTER(batches);
+	ADD_COUNTER(frames);
+	ADD_COUNTER(syscalls);
+	ADD_COUNTER(sleeps);
+	ADD_COUNTER(wakeups);
+#undef ADD_COUNTER
+#define ADD_PATH(field, text) add(paths, #field, show_path(&s->paths.field, &busy));
+	VXS_PATH_LIST(ADD_PATH)
+#undef ADD_PATH
+	add_times(o, s, busy);
+	add(o, "paths", paths);
+	return o;
+}
+
+struct json_object *show_workers(struct daemon *d)
+{
+	struct json_object *list = json_object_new_array();
+	unsigned i;
+
+	for (i = 0; list && i < d->n_workers; i++)
+		append(list, show_worker_stats(d->worker[i]));
+	return list;
 }
 
 static struct json_object *each_port(struct daemon *d, struct port *only,

@@ -16,5 +16,6 @@ struct json_object *show_status(struct daemon *d);
 struct json_object *show_ports(struct daemon *d, struct port *only);
 struct json_object *show_fdb(struct daemon *d);
 struct json_object *show_stats(struct daemon *d, struct port *only);
+struct json_object *show_workers(struct daemon *d);
 
 #endif

@@ -38,14 +38,15 @@
 
 #define STATS_STRIDE sizeof(struct vxs_port_stats)
 _Static_assert(STATS_STRIDE % 8 == 0, "the kernel rounds an array's elements up to 8 bytes");
+_Static_assert(sizeof(struct vxs_worker_stats) % 8 == 0, "these as well");
 
 #define TOO_FEW_RIGHTS "run as root or with CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW"
 
 struct tables {
 	struct tables_bpf *maps; /* NULL without BPF */
 	unsigned workers;
-	struct vxs_port_stats *stats; /* the map's mapping, or plain memory */
-	size_t stats_size;
+	struct vxs_port_stats *stats;          /* the map's mapping, or plain memory */
+	struct vxs_worker_stats *worker_stats; /* likewise */
 	int fdb_fd, ports_fd, sockets_fd;
 	int lock_fd;      /* the pin directory, locked; -1: not ours */
 	char pin_dir[96]; /* "" without BPF */
@@ -90,6 +91,8 @@ static int load_maps(struct tables *t, const struct tables_options *opt, char *w
 	if (!err)
 		err = bpf_map__set_max_entries(t->maps->maps.port_stats,
 					       VXS_PORTS_MAX * t->workers);
+	if (!err)
+		err = bpf_map__set_max_entries(t->maps->maps.worker_stats, t->workers);
 	if (!err)
 		err = tables_bpf__load(t->maps);
 	if (err == -EPERM || err == -EACCES)
@@ -213,15 +216,48 @@ static int pin_maps(struct tables *t, char *why, size_t why_len)
 	return 0;
 }
 
-static int map_stats(struct tables *t, int fd)
+static size_t stats_size(const struct tables *t)
 {
-	void *at = mmap(NULL, t->stats_size, PROT_READ | PROT_WRITE,
+	return page_align(t->workers * VXS_PORTS_MAX * STATS_STRIDE);
+}
+
+static size_t worker_stats_size(const struct tables *t)
+{
+	return page_align(t->workers * sizeof(struct vxs_worker_stats));
+}
+
+/* Maps @size bytes of a BPF array, or plain memory if @fd is -1; NULL with errno. */
+static void *map_array(int fd, size_t size)
+{
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
 
-	if (at == MAP_FAILED)
-		return -errno;
-	t->stats = at;
-	return 0;
+	return at == MAP_FAILED ? NULL : at;
+}
+
+static void unmap_stats(struct tables *t)
+{
+	if (t->stats)
+		munmap(t->stats, stats_size(t));
+	if (t->worker_stats)
+		munmap(t->worker_stats, worker_stats_size(t));
+	t->stats = NULL;
+	t->worker_stats = NULL;
+}
+
+/* Maps both kinds of counters, @fd is that of port_stats, @worker_fd that of worker_stats. */
+static int map_stats(struct tables *t, int fd, int worker_fd)
+{
+	int err;
+
+	t->stats = map_array(fd, stats_size(t));
+	if (t->stats)
+		t->worker_stats = map_array(worker_fd, worker_stats_size(t));
+	if (t->worker_stats)
+		return 0;
+	err = -errno;
+	unmap_stats(t);
+	return err;
 }
 
 static void close_bpf(struct tables *t)
@@ -250,9 +286,10 @@ static int open_bpf(struct tables *t, const struct tables_options *opt, char *wh
 		err = pin_maps(t, why, why_len);
 	if (err)
 		return err;
-	err = map_stats(t, bpf_map__fd(t->maps->maps.port_stats));
+	err = map_stats(t, bpf_map__fd(t->maps->maps.port_stats),
+			bpf_map__fd(t->maps->maps.worker_stats));
 	if (err) {
-		snprintf(why, why_len, "can't map port_stats: %s", strerror(-err));
+		snprintf(why, why_len, "can't map port_stats and worker_stats: %s", strerror(-err));
 		return err;
 	}
 	t->fdb_fd = bpf_map__fd(t->maps->maps.fdb);
@@ -273,7 +310,6 @@ int tables_open(struct tables **out, const struct tables_options *opt)
 		return -ENOMEM;
 	t->lock_fd = t->fdb_fd = t->ports_fd = t->sockets_fd = -1;
 	t->workers = opt->workers ? opt->workers : 1;
-	t->stats_size = page_align(t->workers * VXS_PORTS_MAX * STATS_STRIDE);
 	libbpf_set_print(print_libbpf);
 
 	err = open_bpf(t, opt, why, sizeof(why));
@@ -286,7 +322,7 @@ int tables_open(struct tables **out, const struct tables_options *opt)
 		}
 		log_info("tables of switch %s are in plain memory, for vxsctl alone: %s", opt->name,
 			 why);
-		err = map_stats(t, -1);
+		err = map_stats(t, -1, -1);
 		if (err) {
 			log_error("tables of switch %s: no memory", opt->name);
 			goto err;
@@ -303,8 +339,7 @@ void tables_close(struct tables *t)
 {
 	if (!t)
 		return;
-	if (t->stats)
-		munmap(t->stats, t->stats_size);
+	unmap_stats(t);
 	close_bpf(t);
 	free(t);
 }
@@ -312,6 +347,11 @@ void tables_close(struct tables *t)
 struct vxs_port_stats *tables_stats(struct tables *t, uint32_t port)
 {
 	return port < VXS_PORTS_MAX ? &t->stats[port] : NULL;
+}
+
+struct vxs_worker_stats *tables_worker_stats(struct tables *t, unsigned id)
+{
+	return id < t->workers ? &t->worker_stats[id] : NULL;
 }
 
 /* An entry is counters and nothing else, and so is summed without knowing their names. */

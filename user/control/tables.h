@@ -10,10 +10,10 @@
 #include "vxs_bpf.h"
 
 /*
- * Opened once at start. With BPF, the maps "fdb", "ports", "port_stats" (and "sockets", when there
- * is an uplink) lie in /sys/fs/bpf/vxs/NAME/, and stats is the mapping of port_stats; without,
- * stats is plain memory and all fds are -1. Control thread only, but for stats, in which each
- * worker has entries of its own.
+ * Opened once at start. With BPF, the maps "fdb", "ports", "port_stats", "worker_stats" (and
+ * "sockets", when there is an uplink) lie in /sys/fs/bpf/vxs/NAME/, and the stats are mappings of
+ * theirs; without, the stats are plain memory and all fds are -1. Control thread only, but for
+ * stats, in which each worker has entries of its own.
  */
 struct tables;
 
@@ -21,7 +21,7 @@ struct tables_options {
 	const char *name;    /* of the switch */
 	bool need_bpf;       /* there is an uplink: plain memory won't do */
 	unsigned nic_queues; /* sockets is VXS_PORTS_MAX times this; 0: no sockets map */
-	unsigned workers;    /* port_stats is VXS_PORTS_MAX times this; 0: one */
+	unsigned workers;    /* that have entries in the stats; 0: one */
 };
 
 /** tables_open() - logs the reason (bpffs missing, too few rights) and remedy when it fails. */
@@ -32,6 +32,8 @@ void tables_close(struct tables *t);
 /** tables_stats() - a port's counters by worker 0; those by worker w are w * VXS_PORTS_MAX further
  * on. NULL: no such port. */
 struct vxs_port_stats *tables_stats(struct tables *t, uint32_t port);
+/** tables_worker_stats() - what worker @id counts of itself. NULL: no such worker. */
+struct vxs_worker_stats *tables_worker_stats(struct tables *t, unsigned id);
 /** tables_sum_stats() - a port's counters, of all workers together. */
 void tables_sum_stats(const struct tables *t, uint32_t port, struct vxs_port_stats *sum);
 /** tables_clear_stats() - all of a port's counters; no worker knows the port any more. */

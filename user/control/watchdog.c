@@ -73,7 +73,7 @@ static void look(struct watchdog *dog)
 
 	for (i = 0; i < dog->n; i++) {
 		const struct worker *w = dog->worker[i];
-		uint64_t rounds = __atomic_load_n(&w->rounds, __ATOMIC_RELAXED);
+		uint64_t rounds = __atomic_load_n(&w->stats->rounds, __ATOMIC_RELAXED);
 
 		if (rounds == dog->rounds[i] && !__atomic_load_n(&w->asleep, __ATOMIC_RELAXED))
 			interrupt(__atomic_load_n(&w->tid, __ATOMIC_RELAXED));

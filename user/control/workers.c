@@ -26,6 +26,7 @@ static int start_one(struct daemon *d, unsigned id)
 	w->cpu = d->opt->n_cpus ? d->opt->cpu[id] : -1;
 	w->poll = d->opt->poll;
 	w->idle_us = d->opt->idle_us;
+	w->stats = tables_worker_stats(d->tables, id);
 	w->events.wake_fd = d->event_fd;
 	err = worker_start(w);
 	if (err == -EINVAL && w->cpu >= 0)

@@ -59,6 +59,7 @@ unsigned host_in(struct port *p, struct worker *w, unsigned queue, struct batch 
 			bytes += n;
 		}
 	}
+	worker_syscalls(w, reads < BATCH_FRAMES ? reads + 1 : reads);
 	stat_add(&port_stats(p, w)->in_frames, b->n);
 	stat_add(&port_stats(p, w)->in_bytes, bytes);
 	port_drop(p, w, short_frame, too_short);
@@ -80,7 +81,7 @@ bool host_wait(struct port *p, struct worker *w, unsigned queue, bool on)
 {
 	struct pollfd fd = {.fd = host_of(p)->tap_fd, .events = POLLIN};
 
-	(void)w;
 	(void)queue;
+	worker_syscalls(w, on);
 	return on && poll(&fd, 1, 0) == 1 && fd.revents & POLLIN;
 }

@@ -64,6 +64,7 @@ void host_out(struct port *p, struct worker *w, const struct batch *b, const uin
 			bytes += f->len;
 		}
 	}
+	worker_syscalls(w, frames + full);
 	stat_add(&port_stats(p, w)->out_frames, frames);
 	stat_add(&port_stats(p, w)->out_bytes, bytes);
 	port_drop(p, w, too_big, too_big);

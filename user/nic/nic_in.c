@@ -58,14 +58,23 @@ static void take(struct nic_queue *q, struct nic_socket *s, struct batch *b, uns
 	xsk_ring_cons__release(&s->in, n);
 }
 
+/* Tells the driver that there are frames in the fill ring again; false: it did not want to know. */
+static bool wake_driver(struct worker *w, struct nic_queue *q)
+{
+	if (!xsk_ring_prod__needs_wakeup(&q->umem.fill))
+		return false;
+	recvfrom(q->trunk.fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+	worker_syscalls(w, 1);
+	return true;
+}
+
 /* Frames that wait go back to the fill ring, and the driver is told if it ran dry. */
-static bool refill(struct nic_queue *q)
+static bool refill(struct worker *w, struct nic_queue *q)
 {
 	if (!umem_fill(&q->umem, q->lent, q->n_lent))
 		return false;
 	q->n_lent = 0;
-	if (xsk_ring_prod__needs_wakeup(&q->umem.fill))
-		recvfrom(q->trunk.fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+	wake_driver(w, q);
 	return true;
 }
 
@@ -83,10 +92,11 @@ static void take_all(struct nic_queue *q, const struct nic_table *t, struct batc
 }
 
 /* Nothing has come by itself: has the driver look, in this very call (nic_busy.c). */
-static void busy_poll(struct nic_queue *q, const struct nic_table *t, struct batch *b,
-		      struct in_count *count, int fd)
+static void busy_poll(struct worker *w, struct nic_queue *q, const struct nic_table *t,
+		      struct batch *b, struct in_count *count, int fd)
 {
 	recvfrom(fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+	worker_syscalls(w, 1);
 	take_all(q, t, b, count);
 	__atomic_store_n(&q->busy_polls, q->busy_polls + 1, __ATOMIC_RELAXED);
 	if (count->frames)
@@ -105,14 +115,14 @@ unsigned nic_in(struct port *p, struct worker *w, unsigned queue, struct batch *
 	b->n = 0;
 	b->n_pieces = 0;
 	if (__atomic_load_n(&q->left, __ATOMIC_RELAXED))
-		nic_out_retry(q);
-	if (q->n_lent && !refill(q))
+		worker_syscalls(w, nic_out_retry(q));
+	if (q->n_lent && !refill(w, q))
 		return 0; /* can't happen while the fill ring has room for every frame */
 	q->n_lent = umem_take_back(&q->umem, q->lent, BATCH_FRAMES);
 
 	take_all(q, t, b, &count);
 	if (!count.frames && fd >= 0)
-		busy_poll(q, t, b, &count, fd);
+		busy_poll(w, q, t, b, &count, fd);
 	stat_add(&port_stats(p, w)->in_frames, count.frames);
 	stat_add(&port_stats(p, w)->in_bytes, count.bytes);
 	port_drop(p, w, short_frame, count.too_short);
@@ -121,9 +131,8 @@ unsigned nic_in(struct port *p, struct worker *w, unsigned queue, struct batch *
 
 void nic_done(struct port *p, struct worker *w, unsigned queue, struct batch *b)
 {
-	(void)w;
 	(void)b;
-	refill(nic_of(p)->queue[queue]);
+	refill(w, nic_of(p)->queue[queue]);
 }
 
 bool nic_wait(struct port *p, struct worker *w, unsigned queue, bool on)
@@ -132,18 +141,14 @@ bool nic_wait(struct port *p, struct worker *w, unsigned queue, bool on)
 	const struct nic_table *t = rcu_get(q->table);
 	unsigned i;
 
-	(void)w;
 	/* Sockets signal whenever a frame comes; there is nothing to ask for or to silence. */
 	if (!on)
 		return false;
-	if (xsk_ring_prod__needs_wakeup(&q->umem.fill)) {
-		recvfrom(q->trunk.fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
-		/* For a socket that prefers busy polling that was one poll and no wake-up, or not
-		 * even a poll, if the driver was at it already: only the flag tells. */
-		if (__atomic_load_n(&q->busy_fd, __ATOMIC_RELAXED) >= 0 &&
-		    xsk_ring_prod__needs_wakeup(&q->umem.fill))
-			return true;
-	}
+	/* For a socket that prefers busy polling that was one poll and no wake-up, or not even a
+	 * poll, if the driver was at it already: only the flag tells. */
+	if (wake_driver(w, q) && __atomic_load_n(&q->busy_fd, __ATOMIC_RELAXED) >= 0 &&
+	    xsk_ring_prod__needs_wakeup(&q->umem.fill))
+		return true;
 	if (q->n_lent || umem_has_back(&q->umem))
 		return true;
 	/* With the link down there is nobody to wait for: nic_refresh() sends it on when it is up.

@@ -46,6 +46,7 @@ static unsigned kick(struct nic_queue *q)
 	while (n && idle < idle_max && xsk_ring_prod__needs_wakeup(&q->out)) {
 		int err = sendto(q->out_fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 ? errno : 0;
 
+		q->calls++;
 		before = n;
 		n = waiting(q);
 		again = err != 0;
@@ -63,12 +64,17 @@ static unsigned kick(struct nic_queue *q)
 	return lost;
 }
 
-void nic_out_retry(struct nic_queue *q)
+unsigned nic_out_retry(struct nic_queue *q)
 {
+	unsigned calls;
+
 	if (pthread_spin_trylock(&q->lock))
-		return;
+		return 0;
+	calls = q->calls;
 	kick(q);
+	calls = q->calls - calls;
 	pthread_spin_unlock(&q->lock);
+	return calls;
 }
 
 uint32_t nic_out_mark(struct nic_queue *q)
@@ -137,8 +143,10 @@ void nic_out(struct port *p, struct worker *w, const struct batch *b, const uint
 	uint32_t mtu = __atomic_load_n(&nic->mtu, __ATOMIC_RELAXED);
 	struct out_count count = {0};
 	uint64_t lost = 0, sent;
+	unsigned calls;
 
 	pthread_spin_lock(&q->lock);
+	calls = q->calls;
 	umem_collect(&q->umem);
 	if (q->down)
 		kick(q);
@@ -152,8 +160,10 @@ void nic_out(struct port *p, struct worker *w, const struct batch *b, const uint
 				lost += waiting(q);
 		}
 	}
+	calls = q->calls - calls;
 	pthread_spin_unlock(&q->lock);
 
+	worker_syscalls(w, calls);
 	lost = lost < count.frames || !count.frames ? lost : count.frames;
 	sent = count.frames > lost ? count.frames - lost : 0;
 	stat_add(&port_stats(p, w)->out_frames, sent);

@@ -61,7 +61,8 @@ struct nic_queue {
 	/* whoever sends: under @lock */
 	pthread_spinlock_t lock;
 	struct xsk_ring_prod out;
-	bool down; /* the kernel refused the last kick: link or device down */
+	bool down;      /* the kernel refused the last kick: link or device down */
+	unsigned calls; /* system calls made to send */
 	bool left; /* written under @lock, read by the owning worker: descriptors wait for a kick */
 
 	/* control's */
@@ -114,8 +115,8 @@ bool nic_wait(struct port *p, struct worker *w, unsigned queue, bool on);
 void nic_out(struct port *p, struct worker *w, const struct batch *b, const uint16_t *which,
 	     unsigned n);
 /** nic_out_retry() - send what a kick left behind, unless another worker is about to. Any thread.
- */
-void nic_out_retry(struct nic_queue *q);
+ * Returns how many system calls it took. */
+unsigned nic_out_retry(struct nic_queue *q);
 /** nic_out_mark() - up to where frames were queued until now; for nic_out_is_past(). Any thread. */
 uint32_t nic_out_mark(struct nic_queue *q);
 /** nic_out_is_past() - kick; true if the device is done with all up to @mark, or down. Any thread.

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
 
+#include "switch/account.h"
 #include "switch/rcu.h"
 
 /*
@@ -219,6 +220,7 @@ static void decide_all(struct worker *w, struct batch *b, struct lists *l)
 	port_drop(b->in, w, link_local, v.link_local);
 	port_drop(b->in, w, same_port, v.same_port);
 	port_drop(b->in, w, no_destination, v.no_destination);
+	account_nowhere(w, v.bad_source + v.link_local + v.same_port + v.no_destination);
 }
 
 /* Merges the list of one destination with the flood list, in the order of arrival. */
@@ -243,8 +245,10 @@ static void visit(struct worker *w, struct batch *b, const struct lists *l, stru
 	uint16_t which[BATCH_FRAMES];
 	unsigned n = merge(l, w->first[to->id], flood, which);
 
-	if (n)
-		to->ops->out(to, w, b, which, n);
+	if (!n)
+		return;
+	account_visit(w, b, to, n);
+	to->ops->out(to, w, b, which, n);
 }
 
 /* 0, 1, 2, ... as an argument for out(). */
@@ -257,16 +261,20 @@ _Static_assert(sizeof(numbers) == BATCH_FRAMES * sizeof(numbers[0]), "one for ea
 /* Everything has one destination: the usual case. */
 static void visit_only(struct worker *w, struct batch *b, const struct run *r, struct port *to)
 {
+	account_visit(w, b, to, r->n);
 	to->ops->out(to, w, b, numbers + r->first, r->n);
 }
 
-static unsigned count(const struct lists *l, uint16_t first)
+/* There is no other port that the frames of the flood list might go to. */
+static void flood_nowhere(struct worker *w, const struct batch *b, const struct lists *l)
 {
+	uint16_t at = l->flood_first;
 	unsigned n = 0;
 
-	for (; first != NO_RUN; first = l->run[first].next)
-		n += l->run[first].n;
-	return n;
+	for (; at != NO_RUN; at = l->run[at].next)
+		n += l->run[at].n;
+	port_drop(b->in, w, no_destination, n);
+	account_nowhere(w, n);
 }
 
 void switch_batch(struct worker *w, struct batch *b)
@@ -293,7 +301,7 @@ void switch_batch(struct worker *w, struct batch *b)
 			visited++;
 		}
 		if (!visited)
-			port_drop(b->in, w, no_destination, count(&l, l.flood_first));
+			flood_nowhere(w, b, &l);
 	}
 	for (i = 0; i < l.n_active; i++)
 		w->first[l.active[i]] = NO_RUN;

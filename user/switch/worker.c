@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "switch/account.h"
 #include "switch/rcu.h"
 #include "switch/switch.h"
 
@@ -33,6 +34,7 @@ char rcu_tsan; /* see rcu.h */
 #define EVENTS_PER_SLEEP 16
 #define IDLE_ROUNDS      256
 #define IDLE_SHARE       16
+#define RENEW_PER_SECOND 16
 
 static void relax(void)
 {
@@ -43,20 +45,16 @@ static void relax(void)
 #endif
 }
 
-static uint64_t now_us(void)
+/* Seconds don't change so often that the kernel's clock had to be read in every round. */
+static void renew_seconds(struct worker *w)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000ull + t.tv_nsec / 1000;
-}
-
-static uint32_t coarse_seconds(void)
-{
-	struct timespec t;
-
+	if ((int64_t)(w->accounted - w->renew_at) < 0)
+		return;
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-	return t.tv_sec;
+	w->now = t.tv_sec;
+	w->renew_at = w->accounted + w->renew_every;
 }
 
 bool worker_event(struct worker *w, enum event_kind kind, uint32_t port, uint64_t key)
@@ -107,7 +105,8 @@ static bool work_round(struct worker *w)
 		struct port *p = s->source[i].port;
 		unsigned queue = s->source[i].queue;
 
-		if (w->was_busy && s->source[i].idle >= IDLE_ROUNDS && (w->rounds + i) % IDLE_SHARE)
+		if (w->was_busy && s->source[i].idle >= IDLE_ROUNDS &&
+		    (w->stats->rounds + i) % IDLE_SHARE)
 			continue;
 		if (!p->ops->in(p, w, queue, b)) {
 			s->source[i].idle++;
@@ -120,6 +119,7 @@ static bool work_round(struct worker *w)
 		if (b->n)
 			switch_batch(w, b);
 		p->ops->done(p, w, queue, b);
+		account_batch(w, b);
 	}
 	w->was_busy = busy;
 	return busy;
@@ -140,21 +140,37 @@ static bool wait_all(struct worker *w, bool on)
 	return work;
 }
 
+/* Whether one of @n events is a queue's, and not control's. */
+static bool has_queue_event(const struct worker *w, const struct epoll_event *e, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++)
+		if (e[i].data.fd != w->wake_fd)
+			return true;
+	return false;
+}
+
 static void work_sleep(struct worker *w)
 {
 	struct epoll_event e[EVENTS_PER_SLEEP];
 	uint64_t count;
 	ssize_t got;
+	int n;
 
 	if (!wait_all(w, true)) {
-		__atomic_store_n(&w->sleeps, w->sleeps + 1, __ATOMIC_RELAXED);
+		stat_add(&w->stats->sleeps, 1);
 		__atomic_store_n(&w->asleep, true, __ATOMIC_RELAXED);
 		rcu_away();
-		epoll_wait(w->epoll_fd, e, EVENTS_PER_SLEEP, -1);
+		account_idle(w);
+		n = epoll_wait(w->epoll_fd, e, EVENTS_PER_SLEEP, -1);
 		got = read(w->wake_fd, &count, sizeof(count)); /* non-blocking */
 		(void)got;
+		account_sleep(w);
 		rcu_back();
 		__atomic_store_n(&w->asleep, false, __ATOMIC_RELAXED);
+		stat_add(&w->stats->wakeups, has_queue_event(w, e, n));
+		worker_syscalls(w, 2);
 	}
 	wait_all(w, false);
 }
@@ -162,40 +178,37 @@ static void work_sleep(struct worker *w)
 static void *work(void *arg)
 {
 	struct worker *w = arg;
-	uint64_t idle_since = 0;
+	uint64_t idle_since = w->accounted;
 
 	urcu_qsbr_register_thread();
 	__atomic_store_n(&w->tid, (int)syscall(SYS_gettid), __ATOMIC_RELAXED);
 	while (!__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE)) {
 		bool busy;
 
-		w->now = coarse_seconds();
+		renew_seconds(w);
 		busy = work_round(w);
 		if (w->has_events) {
 			w->has_events = false;
-			if (w->events.wake_fd >= 0)
+			if (w->events.wake_fd >= 0) {
 				signal_fd(w->events.wake_fd);
+				worker_syscalls(w, 1);
+			}
 		}
 		rcu_quiet();
-		__atomic_store_n(&w->rounds, w->rounds + 1, __ATOMIC_RELAXED);
+		stat_add(&w->stats->rounds, 1);
 		if (busy) {
-			__atomic_store_n(&w->busy_rounds, w->busy_rounds + 1, __ATOMIC_RELAXED);
-			idle_since = 0;
+			stat_add(&w->stats->busy_rounds, 1);
+			idle_since = w->accounted;
 			continue;
 		}
+		account_idle(w);
 		relax();
 		if (w->poll == POLL_BUSY)
 			continue;
-		if (w->poll == POLL_ADAPTIVE) {
-			uint64_t now = now_us();
-
-			if (!idle_since)
-				idle_since = now;
-			if (now - idle_since < w->idle_us)
-				continue;
-		}
+		if (w->poll == POLL_ADAPTIVE && w->accounted - idle_since < w->patience)
+			continue;
 		work_sleep(w);
-		idle_since = 0;
+		idle_since = w->accounted;
 	}
 	__atomic_store_n(&w->tid, 0, __ATOMIC_RELAXED);
 	urcu_qsbr_unregister_thread();
@@ -208,7 +221,7 @@ int worker_new(struct worker **out, unsigned id, struct vswitch *sw)
 	struct worker *w;
 	int err;
 
-	if (posix_memalign((void **)&w, 64, sizeof(*w)))
+	if (posix_memalign((void **)&w, _Alignof(struct worker), sizeof(*w)))
 		return -ENOMEM;
 	memset(w, 0, sizeof(*w));
 	memset(w->first, 0xff, sizeof(w->first)); /* no lists: switch.c's NO_RUN */
@@ -216,6 +229,7 @@ int worker_new(struct worker **out, unsigned id, struct vswitch *sw)
 	w->cpu = -1;
 	w->sw = sw;
 	w->idle_us = WORKER_IDLE_US;
+	w->stats = &w->own_stats;
 	w->events.wake_fd = -1;
 	w->wake_fd = -1;
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -224,6 +238,7 @@ int worker_new(struct worker **out, unsigned id, struct vswitch *sw)
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (w->wake_fd < 0)
 		goto err;
+	e.data.fd = w->wake_fd;
 	if (epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, w->wake_fd, &e) < 0)
 		goto err;
 	*out = w;
@@ -245,6 +260,17 @@ void worker_free(struct worker *w)
 	free(w);
 }
 
+static void start_clock(struct worker *w)
+{
+	uint64_t rate = cycles_per_second();
+
+	w->patience = rate / 1000 * w->idle_us / 1000;
+	w->renew_every = rate / RENEW_PER_SECOND;
+	w->accounted = w->renew_at = cycles_now();
+	__atomic_store_n(&w->stats->cycles_per_second, rate, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->stats->started, w->accounted, __ATOMIC_RELAXED);
+}
+
 int worker_start(struct worker *w)
 {
 	pthread_attr_t attr;
@@ -254,6 +280,7 @@ int worker_start(struct worker *w)
 	err = pthread_attr_init(&attr);
 	if (err)
 		return -err;
+	start_clock(w);
 	if (w->cpu >= 0) {
 		CPU_ZERO(&cpus);
 		CPU_SET(w->cpu, &cpus);

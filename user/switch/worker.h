@@ -9,6 +9,7 @@
 
 #include "port/port.h"
 #include "switch/batch.h"
+#include "switch/count.h"
 
 struct vswitch;
 
@@ -57,8 +58,11 @@ struct worker {
 	unsigned id;
 	int cpu; /* -1: not pinned */
 	enum poll_mode poll;
-	unsigned idle_us; /* time without work before an adaptive worker sleeps */
+	unsigned idle_us;     /* time without work before an adaptive worker sleeps */
+	uint64_t patience;    /* the same in cycles */
+	uint64_t renew_every; /* cycles after which @now is renewed */
 	struct vswitch *sw;
+	struct vxs_worker_stats *stats; /* written by the worker, read by anyone */
 	int epoll_fd;
 	int wake_fd;
 	pthread_t thread;
@@ -77,15 +81,18 @@ struct worker {
 		uint32_t port;
 		uint32_t at;
 	} recent[LEARN_RECENT];
-	uint32_t now;                  /* coarse seconds, renewed once a round */
+	uint32_t now;                  /* coarse seconds, renewed some 16 times a second */
+	uint64_t renew_at;             /* cycles */
+	uint64_t accounted;            /* account.h: when what was last put down ended, cycles */
+	struct vxs_path_stats *path;   /* account.h: of the batch so far; NULL: none yet */
 	uint16_t first[VXS_PORTS_MAX]; /* switch.c: list heads by destination port */
 	uint16_t last[VXS_PORTS_MAX];
 	struct batch batch;
 
 	/* written by the worker, read by anyone */
-	uint64_t rounds, busy_rounds, sleeps;
-	bool asleep; /* in epoll, or about to be */
-	int tid;     /* its thread ID; 0: not begun yet, or ended */
+	bool asleep;                       /* in epoll, or about to be */
+	int tid;                           /* its thread ID; 0: not begun yet, or ended */
+	struct vxs_worker_stats own_stats; /* where @stats points unless the caller has a map */
 };
 
 /* Hot side: workers only. */
@@ -97,6 +104,12 @@ static inline struct vxs_port_stats *port_stats(const struct port *p, const stru
 }
 
 #define port_drop(p, w, reason, n) stat_drop(port_stats(p, w), reason, n)
+
+/* The worker made @n system calls. */
+static inline void worker_syscalls(struct worker *w, uint64_t n)
+{
+	stat_add(&w->stats->syscalls, n);
+}
 
 /**
  * worker_event() - report something to control
@@ -115,7 +128,8 @@ bool worker_event(struct worker *w, enum event_kind kind, uint32_t port, uint64_
 
 /**
  * worker_new() - make a worker that doesn't run yet
- * @out: where it goes; the caller sets cpu, poll, idle_us and events.wake_fd before worker_start()
+ * @out: where it goes; the caller sets cpu, poll, idle_us, stats and events.wake_fd before
+ *       worker_start()
  * @id:  its number
  * @sw:  the switch that it works for
  *

@@ -21,10 +21,13 @@ unsigned vm_in(struct port *p, struct worker *w, unsigned queue, struct batch *b
 /* Control may have taken the queue back since in(); it waits for us before it looks at it. */
 void vm_done(struct port *p, struct worker *w, unsigned queue, struct batch *b)
 {
+	struct vq *q = b->lent;
+	uint64_t calls = q->calls;
+
 	(void)p;
-	(void)w;
 	(void)queue;
-	vq_split_done(b->lent);
+	vq_split_done(q);
+	worker_syscalls(w, q->calls - calls);
 }
 
 bool vm_wait(struct port *p, struct worker *w, unsigned queue, bool on)

@@ -16,6 +16,8 @@ void vm_out(struct port *p, struct worker *w, const struct batch *b, const uint1
 	unsigned n_out = __atomic_load_n(&vm->n_out, __ATOMIC_RELAXED);
 	unsigned queue = n_out > 1 ? b->in_queue % n_out : 0;
 	struct vq *q = rcu_get(vm->out[queue]);
+	struct vxs_port_stats *stats = port_stats(p, w);
+	uint64_t calls = stats->out_calls;
 	bool was_broken;
 
 	if (!q) {
@@ -23,7 +25,8 @@ void vm_out(struct port *p, struct worker *w, const struct batch *b, const uint1
 		return;
 	}
 	was_broken = __atomic_load_n(&q->broken, __ATOMIC_RELAXED);
-	vq_split_out(q, port_stats(p, w), b, which, n);
+	vq_split_out(q, stats, b, which, n);
+	worker_syscalls(w, stats->out_calls - calls);
 	if (!was_broken && __atomic_load_n(&q->broken, __ATOMIC_RELAXED))
 		worker_event(w, EVENT_BROKEN, p->id, 2 * queue);
 }

@@ -17,7 +17,7 @@
 
 struct out_count {
 	unsigned frames, queue_full, buffer_short, queue_broken;
-	uint64_t bytes;
+	uint64_t bytes, calls;
 	unsigned steps; /* what put_chains() may still do */
 };
 
@@ -134,6 +134,7 @@ static void count_out(struct vxs_port_stats *stats, const struct out_count *c)
 {
 	stat_add(&stats->out_frames, c->frames);
 	stat_add(&stats->out_bytes, c->bytes);
+	stat_add(&stats->out_calls, c->calls);
 	stat_drop(stats, queue_full, c->queue_full);
 	stat_drop(stats, buffer_short, c->buffer_short);
 	stat_drop(stats, queue_broken, c->queue_broken);
@@ -282,6 +283,7 @@ unsigned vq_split_out(struct vq *q, struct vxs_port_stats *stats, const struct b
 
 	pthread_spin_lock(&q->lock);
 	used_was = q->used_at;
+	count.calls = -q->calls;
 	avail_idx = __atomic_load_n(&q->avail->idx, __ATOMIC_ACQUIRE);
 	if (!q->broken && (uint16_t)(avail_idx - q->avail_at) > q->size)
 		ring_broken(q, VQ_BAD_AVAIL);
@@ -290,6 +292,7 @@ unsigned vq_split_out(struct vq *q, struct vxs_port_stats *stats, const struct b
 	count.queue_broken = n - i;
 	if (q->used_at != used_was)
 		publish_used(q);
+	count.calls += q->calls;
 	pthread_spin_unlock(&q->lock);
 	count_out(stats, &count);
 	return count.frames;
