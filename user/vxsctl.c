@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <json-c/json.h>
 
@@ -13,12 +14,14 @@
 #include "ctl/client.h"
 #include "ctl/print.h"
 #include "ctl/qemu.h"
+#include "ctl/workers.h"
 #include "vxs_ctl.h"
 
 #define EXIT_REFUSED 1
 #define EXIT_USAGE   2
 #define WORDS_MAX    4 /* of a command, its arguments included */
 #define ERR_MAX      700
+#define SECONDS_MAX  86400
 #define HELP_COLUMN  33 /* where the texts of --help begin */
 
 struct command;
@@ -27,6 +30,8 @@ struct command;
 struct call {
 	struct client client;
 	bool json, help, version;
+	bool workers;     /* with stats */
+	unsigned seconds; /* with that; 0: since the start */
 	char memory[16];
 	const struct command *command;
 	const char *word[WORDS_MAX];
@@ -87,6 +92,23 @@ static int parse_memory(struct call *call, const char *value)
 	return 0;
 }
 
+static int parse_workers(struct call *call, const char *value)
+{
+	(void)value;
+	call->workers = true;
+	return 0;
+}
+
+static int parse_for(struct call *call, const char *value)
+{
+	char reason[OPTIONS_REASON_SIZE];
+	struct complaint why = {reason, sizeof(reason)}, c = {call->err, sizeof(call->err)};
+
+	if (words_number(value, 1, SECONDS_MAX, &call->seconds, &why))
+		return complain(&c, "--for %.60s: %s", value, reason);
+	return 0;
+}
+
 static int parse_help(struct call *call, const char *value)
 {
 	(void)value;
@@ -110,6 +132,10 @@ static const struct option_row options[] = {
 	{"-j", NULL, "print JSON", .parse = parse_json},
 	{"--memory", "SIZE", "with qemu: memory of the VM (default 1G)", "qemu",
 	 .parse = parse_memory},
+	{"--workers", NULL, "with stats: what each worker does, instead of the ports", "stats",
+	 .parse = parse_workers},
+	{"--for", "SECONDS", "with stats --workers: what it does in that time, from now on",
+	 "stats", .parse = parse_for},
 	{"--help", NULL, "print this, or with a command what it does, and exit",
 	 .parse = parse_help},
 	{"--version", NULL, "print the version and exit", .parse = parse_version},
@@ -155,6 +181,34 @@ static void show_stats(struct call *call, struct json_object *result)
 	print_stats(result);
 }
 
+static void show_workers(struct call *call, struct json_object *result)
+{
+	(void)call;
+	workers_print(result);
+}
+
+static int ask(struct call *call, struct json_object **result);
+
+/* With --for the answer is the difference between this one and the next. */
+static struct json_object *make_workers(struct call *call, struct json_object *before)
+{
+	struct complaint c = {call->err, sizeof(call->err)};
+	struct timespec t = {.tv_sec = call->seconds};
+	struct json_object *now;
+
+	if (!call->seconds)
+		return json_object_get(before);
+	while (nanosleep(&t, &t) && errno == EINTR)
+		;
+	if (ask(call, &now))
+		return NULL;
+	if (workers_subtract(now, before))
+		return now;
+	json_object_put(now);
+	complain(&c, "switch \"%s\" was started again meanwhile: try again", call->client.name);
+	return NULL;
+}
+
 static struct json_object *make_qemu(struct call *call, struct json_object *result)
 {
 	struct json_object *port = json_object_array_get_idx(result, 0);
@@ -193,6 +247,10 @@ static const struct command commands[] = {
 	{.name = "help", .help = "print this and exit"},
 	{},
 };
+
+/* What --workers makes of "stats". */
+static const struct command stats_workers = {"stats --workers", .what = "workers",
+					     .print = show_workers, .make = make_workers};
 
 static void print_options(const char *command)
 {
@@ -297,6 +355,8 @@ static int find_command(struct call *call)
 	memmove(call->word, call->word + taken, call->n_words * sizeof(call->word[0]));
 	if (call->help)
 		return 0;
+	if (call->workers && !strcmp(cmd->name, "stats"))
+		call->command = cmd = &stats_workers;
 	least = cmd->argument && cmd->argument[0] != '[';
 	if (call->n_words < least)
 		return complain(&c, "%s: %s is missing; see `vxsctl %s --help`", cmd->name,
@@ -305,6 +365,13 @@ static int find_command(struct call *call)
 		return complain(&c, "%s: \"%.60s\" is too much; see `vxsctl %s --help`", cmd->name,
 				call->word[!!cmd->argument], cmd->name);
 	return 0;
+}
+
+static int refuse_option(struct call *call, const char *option)
+{
+	struct complaint c = {call->err, sizeof(call->err)};
+
+	return complain(&c, "%s: %s does not take it: leave it out", option, call->command->name);
 }
 
 static int parse(struct call *call, int argc, char **argv)
@@ -326,12 +393,18 @@ static int parse(struct call *call, int argc, char **argv)
 	if ((call->help && !call->n_words) || call->version)
 		return 0;
 	err = find_command(call);
-	if (!err && call->memory[0] && strcmp(call->command->name, "qemu"))
-		return complain(&c, "--memory: %s does not take it: leave it out",
-				call->command->name);
+	if (err)
+		return err;
+	if (call->memory[0] && strcmp(call->command->name, "qemu"))
+		return refuse_option(call, "--memory");
+	if (call->workers && call->command != &stats_workers)
+		return refuse_option(call, "--workers");
+	if (call->seconds && call->command != &stats_workers)
+		return complain(&c, "--for: goes with stats --workers alone: leave it out, or add "
+				    "--workers");
 	if (!call->memory[0])
 		snprintf(call->memory, sizeof(call->memory), "1G");
-	return err;
+	return 0;
 }
 
 static void print_result(struct call *call, struct json_object *result)
@@ -344,11 +417,11 @@ static void print_result(struct call *call, struct json_object *result)
 		call->command->print(call, result);
 }
 
-/* Asks the daemon and shows what it says. 0, or -1 with call->err. */
-static int run(struct call *call)
+/* Sends the command's request. 0, or -1 with call->err. */
+static int ask(struct call *call, struct json_object **result)
 {
+	struct json_object *request = json_object_new_object();
 	const struct command *cmd = call->command;
-	struct json_object *request = json_object_new_object(), *result = NULL, *made;
 	int err;
 
 	if (!request)
@@ -356,8 +429,18 @@ static int run(struct call *call)
 	json_object_object_add(request, "do", json_object_new_string(cmd->what));
 	if (call->n_words)
 		json_object_object_add(request, cmd->key, json_object_new_string(call->word[0]));
-	err = client_ask(&call->client, request, &result, call->err, sizeof(call->err));
+	err = client_ask(&call->client, request, result, call->err, sizeof(call->err));
 	json_object_put(request);
+	return err;
+}
+
+/* Asks the daemon and shows what it says. 0, or -1 with call->err. */
+static int run(struct call *call)
+{
+	const struct command *cmd = call->command;
+	struct json_object *result = NULL, *made;
+	int err = ask(call, &result);
+
 	if (!err && cmd->make) {
 		made = cmd->make(call, result);
 		json_object_put(result);

@@ -95,6 +95,12 @@ done)
 	[ -z "$missing" ]
 report drop_counters $? "vxsctl.8 lacks: $missing"
 
+# So is what a way through the switch is called.
+mapfile -t words < <(sed -n 's/^\tPATH([a-z_]*, "\(.*\)").*/\1/p' include/vxs_path.h)
+[ ${#words[@]} -eq "$(grep -c '^	PATH(' include/vxs_path.h)" ]
+report path_list $? "include/vxs_path.h: not every line of the list was read"
+agree paths vxsctl.8 "${words[@]}"
+
 for p in vxsd vxsctl; do
 	long=$("$build/$p" --help | awk 'length > 80')
 	[ -z "$long" ]
@@ -134,6 +140,10 @@ expect unknown_option 2 '^vxsctl: --colour: no such option; ' --colour status
 expect no_value 2 '^vxsctl: --name: has no value: write --name NAME$' status --name
 expect bad_name 2 '^vxsctl: --name a/b: "a/b" is not a name: ' --name a/b status
 expect bad_memory 2 '^vxsctl: --memory 1x: not a size: ' qemu a --memory 1x
+expect bad_seconds 2 '^vxsctl: --for 0: ' stats --workers --for 0
+expect for_elsewhere 2 '^vxsctl: --for: goes with stats --workers alone: ' stats --for 1
+expect workers_elsewhere 2 '^vxsctl: --workers: status does not take it: ' status --workers
+expect workers_port 2 '^vxsctl: stats --workers: "a" is too much; ' stats a --workers
 expect memory_elsewhere 2 '^vxsctl: --memory: status does not take it: ' status --memory 1G
 
 # --- no daemon ---
@@ -171,6 +181,16 @@ expect port_none 1 '^vxsctl: x: no such port; ' port show x
 expect fdb 0 'MAC +VLAN.*52:54:00:00:00:0b +0 +b +static +-' fdb show
 expect stats 0 'PORT +IN-FRAMES .*a +0 +0 +0 +0 +0' stats
 expect stats_json 0 '"queue_full": *0' -j stats a
+expect workers 0 'WORKER +CPU +BUSY +IDLE +ASLEEP .*0 +any +0.0 % +[0-9.]+ % +[0-9.]+ % .*
+WORKER +PATH +FRAMES' stats --workers
+expect workers_json 0 '"uplink_vm": *\{' -j stats --workers
+# The time between two looks at the same worker, which does nothing: no frames, and less than all.
+ever=$(ctl -j stats --workers | sed -n 's/.*"elapsed_cycles": *\([0-9]*\).*/\1/p')
+past=$(ctl -j stats --workers --for=1 | sed -n 's/.*"elapsed_cycles": *\([0-9]*\).*/\1/p')
+rate=$(ctl -j stats --workers | sed -n 's/.*"cycles_per_second": *\([0-9]*\).*/\1/p')
+later=$(ctl -j stats --workers | sed -n 's/.*"elapsed_cycles": *\([0-9]*\).*/\1/p')
+[ "${rate:-0}" -gt 0 ] && [ "$past" -ge $((rate * 9 / 10)) ] && [ "$past" -le $((later - ever)) ]
+report workers_for $? "$past cycles of $later - $ever, $rate a second"
 expect port_add 0 "^port \"c\" added: its socket is $dir/run/c.sock$" port add c,queues=2
 expect port_add_again 1 '^vxsctl: port "c": there is one of this name: ' port add c
 expect port_add_nowhere 1 "^vxsctl: port \"d\": can't listen on /nonexistent/d: No such file or \
@@ -210,7 +230,8 @@ complete_words() { # what follows the words
 }
 out="$(complete_words '')/$(complete_words port '')/$(complete_words port show '')"
 out+="/$(complete_words stats b)/$(complete_words --me)/$(complete_words fdb '')/"
-[ "$out" = "fdb help port qemu stats status/add del show/a b/b/--memory/show/" ]
+out+=$(complete_words stats --workers --for "")/$(complete_words stats --w)
+[ "$out" = "fdb help port qemu stats status/add del show/a b/b/--memory/show//--workers" ]
 report completion $? "$out"
 
 echo "$passed passed, $failed failed"
