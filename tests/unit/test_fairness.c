@@ -16,7 +16,7 @@
  *
  * The worker may have been stopped in the middle of a round, so all bounds have a round of slack.
  * It sleeps when there is nothing (--poll interrupt): one that polls would look at queues that were
- * idle for 256 rounds in one of SHARE rounds only, which is a test of its own, the last one.
+ * idle for 256 rounds only when they have kicked, which is a test of its own, the last one.
  */
 #define SLEEPS " --poll interrupt"
 #define RING   4096
@@ -342,10 +342,10 @@ static void test_slow_chains(void)
 /*
  * Without stopping anything: f's ring is never empty, and VM 1 sends one frame at a time. Between
  * what f had given back right after that frame was offered and the frame itself is a batch that was
- * on its way, and one for each round until the worker looks: one of SHARE if the queue was idle for
- * IDLE rounds (worker.c), as it is before one of ten.
+ * on its way, and one for each round until the worker looks who has kicked: LOOK at most, if the
+ * queue was idle for IDLE rounds (worker.c), as it is before one of ten.
  */
-#define SHARE   16
+#define LOOK    64
 #define IDLE    256
 #define SINGLES 100
 #define OUT_MAX 16384
@@ -378,7 +378,7 @@ static bool flood(void)
 
 static bool offer_one(void)
 {
-	unsigned pause = flow.offered % 10 ? 0 : (IDLE + SHARE) * BATCH_FRAMES;
+	unsigned pause = flow.offered % 10 ? 0 : (IDLE + LOOK) * BATCH_FRAMES;
 	uint8_t frame[LEN];
 	int n;
 
@@ -423,9 +423,9 @@ static void test_one_at_a_time(void)
 		ok = flood() && offer_one() && take_all();
 	CU_ASSERT(ok);
 	CU_ASSERT_EQUAL(flow.seen, SINGLES);
-	if (flow.most > (SHARE + 1) * BATCH_FRAMES)
+	if (flow.most > (LOOK + 2) * BATCH_FRAMES)
 		printf("--- %u frames of f before one of 1\n", flow.most);
-	CU_ASSERT(flow.most <= (SHARE + 1) * BATCH_FRAMES);
+	CU_ASSERT(flow.most <= (LOOK + 2) * BATCH_FRAMES);
 	close_all();
 }
 

@@ -142,7 +142,7 @@ static void setup(uint64_t features, enum poll_mode poll, unsigned idle_us)
 		sources->source[i] = (struct source){.port = &silent, .queue = i};
 	sources->source[SILENT].port = &guest.port;
 	rcu_set(w->sources, sources);
-	CU_ASSERT_EQUAL_FATAL(worker_watch(w, guest.kick_fd), 0);
+	CU_ASSERT_EQUAL_FATAL(worker_watch(w, guest.kick_fd, &guest.port, 0), 0);
 	CU_ASSERT_EQUAL_FATAL(worker_start(w), 0);
 }
 

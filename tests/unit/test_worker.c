@@ -17,7 +17,9 @@ struct counter {
 	struct port port; /* first */
 	int fd;
 	unsigned todo, done;
+	unsigned looks; /* times that the worker looked for work */
 	bool wants_kick;
+	bool endless; /* it is never without work */
 };
 
 static unsigned counter_in(struct port *p, struct worker *by, unsigned queue, struct batch *b)
@@ -27,8 +29,10 @@ static unsigned counter_in(struct port *p, struct worker *by, unsigned queue, st
 	(void)by;
 	(void)queue;
 	b->n = 0;
-	return __atomic_load_n(&c->todo, __ATOMIC_ACQUIRE) !=
-	       __atomic_load_n(&c->done, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->looks, c->looks + 1, __ATOMIC_RELAXED);
+	return __atomic_load_n(&c->endless, __ATOMIC_RELAXED) ||
+	       __atomic_load_n(&c->todo, __ATOMIC_ACQUIRE) >
+		       __atomic_load_n(&c->done, __ATOMIC_RELAXED);
 }
 
 static void counter_done(struct port *p, struct worker *by, unsigned queue, struct batch *b)
@@ -74,7 +78,7 @@ static void setup(enum poll_mode poll)
 	sources->n = 1;
 	sources->source[0].port = &counter.port;
 	rcu_set(w->sources, sources);
-	CU_ASSERT_EQUAL_FATAL(worker_watch(w, counter.fd), 0);
+	CU_ASSERT_EQUAL_FATAL(worker_watch(w, counter.fd, &counter.port, 0), 0);
 }
 
 static void teardown(void)
@@ -175,14 +179,36 @@ static void test_new_sources(void)
 	teardown();
 }
 
-/* A queue that was idle for long is served all the same while another is never without work. */
-static void test_idle_beside_busy(void)
-{
-	struct counter busy = {.port = {.ops = &counter_ops, .id = 6}, .fd = -1, .todo = ~0u};
-	struct sources *two = calloc(1, sizeof(*two) + 2 * sizeof(struct source));
-	unsigned i, served = 0;
+static struct counter busy; /* a queue beside it */
 
-	setup(POLL_ADAPTIVE);
+static uint64_t rounds_now(void)
+{
+	return __atomic_load_n(&w->stats->rounds, __ATOMIC_RELAXED);
+}
+
+static void pass_rounds(unsigned n)
+{
+	uint64_t from = rounds_now();
+
+	while (rounds_now() - from < n)
+		sched_yield();
+}
+
+static bool rests(void *arg)
+{
+	(void)arg;
+	return __atomic_load_n(&counter.wants_kick, __ATOMIC_SEQ_CST);
+}
+
+/* @counter beside @busy, both of @kind. */
+static void setup_two(enum poll_mode poll, enum vxs_port_kind kind)
+{
+	struct sources *two = calloc(1, sizeof(*two) + 2 * sizeof(struct source));
+
+	setup(poll);
+	busy = (struct counter){.port = {.ops = &counter_ops, .id = 6, .kind = kind},
+				.endless = true};
+	counter.port.kind = kind;
 	two->n = 2;
 	two->source[0].port = &busy.port;
 	two->source[1].port = &counter.port;
@@ -190,16 +216,93 @@ static void test_idle_beside_busy(void)
 	sources = two;
 	rcu_set(w->sources, two);
 	CU_ASSERT_EQUAL_FATAL(worker_start(w), 0);
-	for (i = 0; i < 20; i++) {
-		uint64_t rounds = __atomic_load_n(&w->stats->rounds, __ATOMIC_RELAXED);
+}
 
-		/* long enough without work to be looked at in a share of the rounds only */
-		while (__atomic_load_n(&w->stats->rounds, __ATOMIC_RELAXED) < rounds + 1000)
-			sched_yield();
+/* A VM's queue that was idle for long isn't looked at until it kicks, and then is served. */
+static void rest_beside_busy(enum poll_mode poll)
+{
+	unsigned i, looks, served = 0;
+
+	setup_two(poll, VXS_KIND_VM);
+	for (i = 0; i < 50; i++) {
+		CU_ASSERT_FATAL(check_until(rests, NULL, 5000));
+		looks = __atomic_load_n(&counter.looks, __ATOMIC_RELAXED);
+		pass_rounds(1000);
+		CU_ASSERT_EQUAL(__atomic_load_n(&counter.looks, __ATOMIC_RELAXED), looks);
 		add_work();
-		served += check_until(is_done, NULL, 1000);
+		served += check_until(is_done, NULL, 5000);
 	}
-	CU_ASSERT_EQUAL(served, 20);
+	CU_ASSERT_EQUAL(served, 50);
+	teardown();
+}
+
+static void test_rest_adaptive(void)
+{
+	rest_beside_busy(POLL_ADAPTIVE);
+}
+
+static void test_rest_busy(void)
+{
+	rest_beside_busy(POLL_BUSY);
+}
+
+/* The NIC's queues do more than to look for frames: they don't rest. */
+static void test_nic_never_rests(void)
+{
+	unsigned looks;
+
+	setup_two(POLL_BUSY, VXS_KIND_UPLINK);
+	pass_rounds(1000);
+	looks = __atomic_load_n(&counter.looks, __ATOMIC_RELAXED);
+	pass_rounds(1000);
+	CU_ASSERT(__atomic_load_n(&counter.looks, __ATOMIC_RELAXED) - looks >= 999);
+	CU_ASSERT_FALSE(rests(NULL));
+	teardown();
+}
+
+/* Work that nobody kicks for, and then control's word: all are looked at. */
+static void test_wake_rouses(void)
+{
+	setup_two(POLL_ADAPTIVE, VXS_KIND_VM);
+	CU_ASSERT_FATAL(check_until(rests, NULL, 5000));
+	__atomic_store_n(&counter.todo, counter.todo + 1, __ATOMIC_SEQ_CST);
+	worker_wake(w);
+	CU_ASSERT(check_until(is_done, NULL, 5000));
+	teardown();
+}
+
+static bool is_polled(void *arg)
+{
+	return !rests(arg);
+}
+
+/* With busy polling, and nothing else to do, all are polled and nobody has to kick. */
+static void test_busy_idle(void)
+{
+	setup_two(POLL_BUSY, VXS_KIND_VM);
+	CU_ASSERT_FATAL(check_until(rests, NULL, 5000));
+	__atomic_store_n(&busy.endless, false, __ATOMIC_SEQ_CST);
+	CU_ASSERT(check_until(is_polled, NULL, 5000));
+	teardown();
+}
+
+/* A queue that asked for kicks while it rested is told of silence when the list is a new one. */
+static void test_new_list_silences(void)
+{
+	struct sources *old = NULL, *new = calloc(1, sizeof(*new) + 2 * sizeof(struct source));
+
+	setup_two(POLL_BUSY, VXS_KIND_VM);
+	CU_ASSERT_FATAL(check_until(rests, NULL, 5000));
+	counter.port.kind = VXS_KIND_UPLINK; /* so that it doesn't rest again */
+	new->n = 2;
+	new->source[0].port = &busy.port;
+	new->source[1].port = &counter.port;
+	old = sources;
+	rcu_set(w->sources, new);
+	rcu_wait();
+	free(old);
+	sources = new;
+	CU_ASSERT(check_until(is_polled, NULL, 5000));
 	teardown();
 }
 
@@ -237,7 +340,7 @@ static void test_bad_fd(void)
 	int fd = mkstemp(name);
 
 	setup(POLL_BUSY);
-	CU_ASSERT_EQUAL(worker_watch(w, fd), -EPERM);
+	CU_ASSERT_EQUAL(worker_watch(w, fd, &counter.port, 0), -EPERM);
 	close(fd);
 	unlink(name);
 	teardown();
@@ -248,7 +351,12 @@ static const struct check tests[] = {
 	{"wakeup_interrupt", test_wakeup_interrupt},
 	{"sleep", test_sleep},
 	{"new_sources", test_new_sources},
-	{"idle_beside_busy", test_idle_beside_busy},
+	{"rest_adaptive", test_rest_adaptive},
+	{"rest_busy", test_rest_busy},
+	{"nic_never_rests", test_nic_never_rests},
+	{"wake_rouses", test_wake_rouses},
+	{"busy_idle", test_busy_idle},
+	{"new_list_silences", test_new_list_silences},
 	{"events", test_events},
 	{"bad_cpu", test_bad_cpu},
 	{"bad_fd", test_bad_fd},

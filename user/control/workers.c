@@ -137,7 +137,7 @@ int workers_plan(struct daemon *d, const struct port_table *table, struct worker
 			workers_plan_free(plan);
 			return -ENOMEM;
 		}
-		s->n = 0;
+		*s = (struct sources){.n = 0};
 		plan->sources[i] = s;
 	}
 	fill(plan, table, kind, NULL);

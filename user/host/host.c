@@ -116,7 +116,7 @@ int host_attach(struct host *h)
 	struct host_control *c = h->control;
 	int err;
 
-	err = worker_watch(h->port.worker[0], h->tap_fd);
+	err = worker_watch(h->port.worker[0], h->tap_fd, &h->port, 0);
 	if (err) {
 		log_error("host: can't wait for frames on %s: %s", c->tap.name, strerror(-err));
 		return err;

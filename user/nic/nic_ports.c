@@ -29,7 +29,7 @@ static int let_in(struct nic *nic, unsigned queue, struct nic_socket *s, uint32_
 	int err;
 
 	if (!s->watched && nic->port.worker[queue]) {
-		err = worker_watch(nic->port.worker[queue], s->fd);
+		err = worker_watch(nic->port.worker[queue], s->fd, &nic->port, queue);
 		if (err)
 			return err;
 		s->watched = true;

@@ -19,22 +19,30 @@
 /*
  * A round visits every in-queue once and takes one batch at most from each, so a flooding VM gets
  * no more than its share. At its end the worker holds nothing that control published (rcu_quiet()).
- * Queues that have been idle for long are looked at in one of IDLE_SHARE rounds only, by turns, as
- * long as others keep the worker busy: hundreds of idle VMs then cost a busy one next to nothing.
  *
- * Sleep: every queue is asked for notifications (wait() on), which also looks once more whether
- * work came in between; only if no queue has any does the worker wait in epoll. What control
- * changes while a worker sleeps is followed by worker_wake(). No event is lost: a kick that comes
- * after wait() makes its eventfd readable (edge-triggered: a new edge), one before it is seen by
- * wait().
+ * VMs' queues that have had no work for IDLE_ROUNDS while others kept the worker busy go to rest:
+ * they are asked for notifications (wait() on) and no longer visited, until epoll, which the worker
+ * asks without waiting every now and then, says that the guest has kicked. So hundreds of idle VMs
+ * cost a busy one nothing. The NIC's and the host's queues don't rest: they have more to do in a
+ * round than to look for frames.
+ *
+ * Sleep: every queue that doesn't rest is asked for notifications, which also looks once more
+ * whether work came in between; only if no queue has any does the worker wait in epoll. Who has
+ * been idle for long by then stays at rest afterwards. What control changes while a worker sleeps,
+ * or a queue rests, is followed by worker_wake(), which rouses all. No event is lost: a kick that
+ * comes after wait() makes its eventfd readable (edge-triggered: a new edge), one before it is seen
+ * by wait().
  */
 
 char rcu_tsan; /* see rcu.h */
 
-#define EVENTS_PER_SLEEP 16
-#define IDLE_ROUNDS      256
-#define IDLE_SHARE       16
-#define RENEW_PER_SECOND 16
+#define EVENTS_MAX_AT_ONCE 16
+#define IDLE_ROUNDS        256
+#define REST_PER_ROUND     4     /* asking a queue for notifications costs a fence */
+#define LOOK_PER_SECOND    32768 /* times that a busy worker asks epoll who was roused */
+#define LOOK_ROUNDS        64    /* and no rarer than in so many rounds */
+#define RENEW_PER_SECOND   16
+#define WAKE_KEY           UINT64_MAX /* of control's eventfd: like source_key() */
 
 static void relax(void)
 {
@@ -94,22 +102,66 @@ static void signal_fd(int fd)
 	(void)n;
 }
 
-static bool work_round(struct worker *w)
+static bool source_wait(struct worker *w, const struct source *at, bool on)
+{
+	return at->port->ops->wait(at->port, w, at->queue, on);
+}
+
+/* The worker's queues as they are now. New ones are told that they are polled. */
+static struct sources *sources_now(struct worker *w)
 {
 	struct sources *s = rcu_get(w->sources);
-	struct batch *b = &w->batch;
-	bool busy = false;
 	unsigned i;
 
-	for (i = 0; s && i < s->n; i++) {
+	if (!s || s->told)
+		return s;
+	s->told = true;
+	for (i = 0; i < s->n; i++)
+		source_wait(w, &s->source[i], false);
+	return s;
+}
+
+static void rouse(struct worker *w, struct sources *s, unsigned i)
+{
+	source_wait(w, sources_rouse(s, i), false);
+}
+
+static void rouse_all(struct worker *w, struct sources *s)
+{
+	while (s->n_resting)
+		rouse(w, s, s->n - s->n_resting);
+}
+
+/* True: it rests now. */
+static bool try_rest(struct worker *w, struct sources *s, unsigned i)
+{
+	struct source *at = &s->source[i];
+
+	if (at->port->kind != VXS_KIND_VM)
+		return false;
+	if (source_wait(w, at, true)) { /* there is work, or nobody would kick */
+		source_wait(w, at, false);
+		at->idle = 0;
+		return false;
+	}
+	sources_rest(s, i);
+	return true;
+}
+
+static bool work_round(struct worker *w, struct sources *s)
+{
+	unsigned i, rests = w->was_busy ? REST_PER_ROUND : 0;
+	struct batch *b = &w->batch;
+	bool busy = false;
+
+	for (i = 0; i < s->n - s->n_resting; i++) {
 		struct port *p = s->source[i].port;
 		unsigned queue = s->source[i].queue;
 
-		if (w->was_busy && s->source[i].idle >= IDLE_ROUNDS &&
-		    (w->stats->rounds + i) % IDLE_SHARE)
-			continue;
 		if (!p->ops->in(p, w, queue, b)) {
-			s->source[i].idle++;
+			if (++s->source[i].idle >= IDLE_ROUNDS && rests && rests-- &&
+			    try_rest(w, s, i))
+				i--;
 			continue;
 		}
 		s->source[i].idle = 0;
@@ -125,54 +177,114 @@ static bool work_round(struct worker *w)
 	return busy;
 }
 
-/* Asks for events, or for silence; true if some queue has work already. */
-static bool wait_all(struct worker *w, bool on)
+/* Rouses the queues that @n events are for; returns whether there is a queue's among them. */
+static bool take_events(struct worker *w, struct sources *s, const struct epoll_event *e, int n)
 {
-	struct sources *s = rcu_get(w->sources);
+	bool queue = false;
+	uint64_t count;
+	ssize_t got;
+	int i, at;
+
+	for (i = 0; i < n; i++) {
+		if (e[i].data.u64 == WAKE_KEY) {
+			got = read(w->wake_fd, &count, sizeof(count)); /* non-blocking */
+			(void)got;
+			worker_syscalls(w, 1);
+			if (s)
+				rouse_all(w, s);
+			continue;
+		}
+		queue = true;
+		at = s ? sources_find_resting(s, e[i].data.u64) : -1;
+		if (at >= 0)
+			rouse(w, s, at);
+	}
+	return queue;
+}
+
+/* Looks, without waiting, whether a queue that rests was roused; true: something has come. */
+static bool look_for_events(struct worker *w, struct sources *s)
+{
+	struct epoll_event e[EVENTS_MAX_AT_ONCE];
+	int n = epoll_wait(w->epoll_fd, e, EVENTS_MAX_AT_ONCE, 0);
+
+	worker_syscalls(w, 1);
+	w->look_at = w->accounted + w->look_every;
+	w->look_in = LOOK_ROUNDS;
+	take_events(w, s, e, n);
+	return n > 0;
+}
+
+/* Asks all that don't rest for events; true if one of them has work already. */
+static bool wait_on(struct worker *w, struct sources *s)
+{
 	bool work = false;
 	unsigned i;
 
-	for (i = 0; s && i < s->n; i++) {
-		struct port *p = s->source[i].port;
-
-		work |= p->ops->wait(p, w, s->source[i].queue, on);
-	}
+	for (i = 0; i < s->n - s->n_resting; i++)
+		work |= source_wait(w, &s->source[i], true);
 	return work;
 }
 
-/* Whether one of @n events is a queue's, and not control's. */
-static bool has_queue_event(const struct worker *w, const struct epoll_event *e, int n)
+/* And for silence again. */
+static void wait_off(struct worker *w, struct sources *s)
 {
-	int i;
+	unsigned i;
 
-	for (i = 0; i < n; i++)
-		if (e[i].data.fd != w->wake_fd)
-			return true;
-	return false;
+	for (i = 0; i < s->n - s->n_resting; i++)
+		source_wait(w, &s->source[i], false);
 }
 
-static void work_sleep(struct worker *w)
+/* All are asked for events: those that were idle for long may as well stay at it. */
+static void rest_idle(struct sources *s)
 {
-	struct epoll_event e[EVENTS_PER_SLEEP];
-	uint64_t count;
-	ssize_t got;
+	unsigned i;
+
+	for (i = 0; i < s->n - s->n_resting; i++)
+		if (s->source[i].idle >= IDLE_ROUNDS && s->source[i].port->kind == VXS_KIND_VM)
+			sources_rest(s, i--);
+}
+
+static void work_sleep(struct worker *w, struct sources *s)
+{
+	struct epoll_event e[EVENTS_MAX_AT_ONCE];
 	int n;
 
-	if (!wait_all(w, true)) {
-		stat_add(&w->stats->sleeps, 1);
-		__atomic_store_n(&w->asleep, true, __ATOMIC_RELAXED);
-		rcu_away();
-		account_idle(w);
-		n = epoll_wait(w->epoll_fd, e, EVENTS_PER_SLEEP, -1);
-		got = read(w->wake_fd, &count, sizeof(count)); /* non-blocking */
-		(void)got;
-		account_sleep(w);
-		rcu_back();
-		__atomic_store_n(&w->asleep, false, __ATOMIC_RELAXED);
-		stat_add(&w->stats->wakeups, has_queue_event(w, e, n));
-		worker_syscalls(w, 2);
+	if (s && wait_on(w, s)) {
+		wait_off(w, s);
+		return;
 	}
-	wait_all(w, false);
+	if (s)
+		rest_idle(s);
+	stat_add(&w->stats->sleeps, 1);
+	__atomic_store_n(&w->asleep, true, __ATOMIC_RELAXED);
+	rcu_away();
+	account_idle(w);
+	n = epoll_wait(w->epoll_fd, e, EVENTS_MAX_AT_ONCE, -1);
+	account_sleep(w);
+	rcu_back();
+	__atomic_store_n(&w->asleep, false, __ATOMIC_RELAXED);
+	worker_syscalls(w, 1);
+	s = sources_now(w); /* these may be others */
+	if (s)
+		wait_off(w, s);
+	stat_add(&w->stats->wakeups, take_events(w, s, e, n));
+}
+
+/* Nothing to do, for @idle cycles now; true: it slept, or at least tried to. */
+static bool work_idle(struct worker *w, struct sources *s, uint64_t idle)
+{
+	if (s && s->n_resting) {
+		if (w->poll == POLL_BUSY && idle >= w->patience)
+			rouse_all(w, s); /* there is time to look at them all */
+		else if (look_for_events(w, s))
+			return false; /* it may have been control's word of new queues, or to stop
+				       */
+	}
+	if (w->poll == POLL_BUSY || (w->poll == POLL_ADAPTIVE && idle < w->patience))
+		return false;
+	work_sleep(w, s);
+	return true;
 }
 
 static void *work(void *arg)
@@ -183,10 +295,11 @@ static void *work(void *arg)
 	urcu_qsbr_register_thread();
 	__atomic_store_n(&w->tid, (int)syscall(SYS_gettid), __ATOMIC_RELAXED);
 	while (!__atomic_load_n(&w->stop, __ATOMIC_ACQUIRE)) {
+		struct sources *s = sources_now(w);
 		bool busy;
 
 		renew_seconds(w);
-		busy = work_round(w);
+		busy = s && work_round(w, s);
 		if (w->has_events) {
 			w->has_events = false;
 			if (w->events.wake_fd >= 0) {
@@ -194,21 +307,20 @@ static void *work(void *arg)
 				worker_syscalls(w, 1);
 			}
 		}
-		rcu_quiet();
 		stat_add(&w->stats->rounds, 1);
 		if (busy) {
 			stat_add(&w->stats->busy_rounds, 1);
 			idle_since = w->accounted;
-			continue;
+			if (s->n_resting &&
+			    (!--w->look_in || (int64_t)(w->accounted - w->look_at) >= 0))
+				look_for_events(w, s);
+		} else {
+			account_idle(w);
+			relax();
+			if (work_idle(w, s, w->accounted - idle_since))
+				idle_since = w->accounted;
 		}
-		account_idle(w);
-		relax();
-		if (w->poll == POLL_BUSY)
-			continue;
-		if (w->poll == POLL_ADAPTIVE && w->accounted - idle_since < w->patience)
-			continue;
-		work_sleep(w);
-		idle_since = w->accounted;
+		rcu_quiet();
 	}
 	__atomic_store_n(&w->tid, 0, __ATOMIC_RELAXED);
 	urcu_qsbr_unregister_thread();
@@ -238,7 +350,7 @@ int worker_new(struct worker **out, unsigned id, struct vswitch *sw)
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (w->wake_fd < 0)
 		goto err;
-	e.data.fd = w->wake_fd;
+	e.data.u64 = WAKE_KEY;
 	if (epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, w->wake_fd, &e) < 0)
 		goto err;
 	*out = w;
@@ -266,6 +378,8 @@ static void start_clock(struct worker *w)
 
 	w->patience = rate / 1000 * w->idle_us / 1000;
 	w->renew_every = rate / RENEW_PER_SECOND;
+	w->look_every = rate / LOOK_PER_SECOND;
+	w->look_in = LOOK_ROUNDS;
 	w->accounted = w->renew_at = cycles_now();
 	__atomic_store_n(&w->stats->cycles_per_second, rate, __ATOMIC_RELAXED);
 	__atomic_store_n(&w->stats->started, w->accounted, __ATOMIC_RELAXED);
@@ -304,9 +418,9 @@ void worker_stop(struct worker *w)
 	w->running = false;
 }
 
-int worker_watch(struct worker *w, int fd)
+int worker_watch(struct worker *w, int fd, const struct port *p, unsigned queue)
 {
-	struct epoll_event e = {.events = EPOLLIN | EPOLLET, .data.fd = fd};
+	struct epoll_event e = {.events = EPOLLIN | EPOLLET, .data.u64 = source_key(p, queue)};
 
 	return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
 }

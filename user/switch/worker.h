@@ -9,6 +9,7 @@
 
 #include "port/port.h"
 #include "switch/batch.h"
+#include "switch/sources.h"
 #include "switch/count.h"
 
 struct vswitch;
@@ -38,19 +39,6 @@ struct event_ring {
 	int wake_fd; /* control's eventfd, written at the end of a round that had events; or -1 */
 };
 
-/* An in-queue that a worker polls. */
-struct source {
-	struct port *port;
-	unsigned queue;
-	unsigned idle; /* the worker's own: rounds since it last had work; control sets it to 0 */
-};
-
-/* Published to the worker as a whole, never edited in place by control. */
-struct sources {
-	unsigned n;
-	struct source source[];
-};
-
 #define LEARN_RECENT 64 /* addresses just reported, so that one is not reported per frame */
 
 struct worker {
@@ -61,6 +49,7 @@ struct worker {
 	unsigned idle_us;     /* time without work before an adaptive worker sleeps */
 	uint64_t patience;    /* the same in cycles */
 	uint64_t renew_every; /* cycles after which @now is renewed */
+	uint64_t look_every;  /* cycles after which a busy worker looks who was roused */
 	struct vswitch *sw;
 	struct vxs_worker_stats *stats; /* written by the worker, read by anyone */
 	int epoll_fd;
@@ -83,6 +72,8 @@ struct worker {
 	} recent[LEARN_RECENT];
 	uint32_t now;                  /* coarse seconds, renewed some 16 times a second */
 	uint64_t renew_at;             /* cycles */
+	uint64_t look_at;              /* cycles: when to look for events */
+	unsigned look_in;              /* or in how many rounds */
 	uint64_t accounted;            /* account.h: when what was last put down ended, cycles */
 	struct vxs_path_stats *path;   /* account.h: of the batch so far; NULL: none yet */
 	uint16_t first[VXS_PORTS_MAX]; /* switch.c: list heads by destination port */
@@ -144,11 +135,12 @@ int worker_start(struct worker *w);
 /** worker_stop() - end its thread; harmless if it doesn't run. */
 void worker_stop(struct worker *w);
 
-/** worker_watch() - have events on @fd end the worker's sleep (edge-triggered, never read).
- * 0 or -errno (-EPERM: not a kind of file that can be waited for). */
-int worker_watch(struct worker *w, int fd);
+/** worker_watch() - have events on @fd (edge-triggered, never read) rouse the in-queue @queue of
+ * @p, and end the worker's sleep. 0 or -errno (-EPERM: not a kind of file that can be waited for).
+ */
+int worker_watch(struct worker *w, int fd, const struct port *p, unsigned queue);
 void worker_unwatch(struct worker *w, int fd);
-/** worker_wake() - end its sleep: there is something new to look at. */
+/** worker_wake() - end its sleep: there is something new to look at in any of its queues. */
 void worker_wake(struct worker *w);
 /** worker_next_event() - take the oldest report; false if there is none. */
 bool worker_next_event(struct worker *w, struct event *e);

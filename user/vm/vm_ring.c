@@ -231,7 +231,7 @@ int vm_ring_set_kick(struct vm_control *c, unsigned index, int fd)
 	int ret;
 
 	if (fd >= 0 && index & 1) {
-		ret = worker_watch(worker_of(c, index), fd);
+		ret = worker_watch(worker_of(c, index), fd, &c->vm->port, index / 2);
 		if (ret)
 			return ret;
 	}
@@ -328,7 +328,7 @@ int vm_queue_watch(struct vm *vm, unsigned queue, struct worker *w)
 {
 	const struct vm_ring *r = &vm->control->ring[2 * queue + 1];
 
-	return r->kick_fd < 0 ? 0 : worker_watch(w, r->kick_fd);
+	return r->kick_fd < 0 ? 0 : worker_watch(w, r->kick_fd, &vm->port, queue);
 }
 
 void vm_queue_unwatch(struct vm *vm, unsigned queue, struct worker *w)
