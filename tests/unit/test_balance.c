@@ -495,7 +495,7 @@ static void test_no_leak(void)
 		fake_vm_close(l.x);
 		l.x = NULL;
 		CU_ASSERT(levels(&l, 0));
-		while (l.d->balance_timer)
+		while (l.d->balance_set)
 			turn(&l);
 		if (!i)
 			fds = check_fds();
@@ -514,7 +514,7 @@ static void test_one_worker(void)
 	l.a = join(&l, "a", PAIRS);
 	CU_ASSERT(levels(&l, PAIRS));
 	CU_ASSERT_EQUAL(balance_now(l.d), 0);
-	CU_ASSERT(!l.d->balance_due && !l.d->balance_timer);
+	CU_ASSERT(!l.d->balance_due && !l.d->balance_set);
 	lab_close(&l);
 }
 
@@ -528,19 +528,19 @@ static void test_storm(void)
 	l.x = join(&l, "x", X_PAIRS);
 	l.a = join(&l, "a", PAIRS);
 	CU_ASSERT(levels(&l, X_PAIRS + PAIRS));
-	while (l.d->balance_timer)
+	while (l.d->balance_set)
 		turn(&l);
 	l.d->balance_moved = UINT32_MAX; /* as if there had been many */
 	balance_soon(l.d);
-	CU_ASSERT(l.d->balance_due && !l.d->balance_timer);
+	CU_ASSERT(l.d->balance_due && !l.d->balance_set);
 	balance_second(l.d);
 	CU_ASSERT(!l.d->balance_due);
 	for (i = 0; i < 3; i++) {
 		l.d->balance_moved = 0;
 		balance_soon(l.d);
-		CU_ASSERT_PTR_NOT_NULL(l.d->balance_timer);
+		CU_ASSERT(l.d->balance_set);
 		balance_soon(l.d); /* once for all that happens meanwhile */
-		while (l.d->balance_timer)
+		while (l.d->balance_set)
 			turn(&l);
 		CU_ASSERT(!l.d->balance_due);
 	}
@@ -576,7 +576,7 @@ static void test_slow_nic(void)
 	l.b = join(&l, "b", PAIRS);
 	CU_ASSERT_FATAL(introduce(&l));
 	CU_ASSERT(levels(&l, X_PAIRS + 2 * PAIRS));
-	while (l.d->balance_timer)
+	while (l.d->balance_set)
 		turn(&l);
 	loop_unwatch(l.d->second); /* nothing moves but by our call */
 	l.d->second = NULL;

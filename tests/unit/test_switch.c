@@ -350,6 +350,28 @@ static void test_vlan(void)
 	lab_free(l);
 }
 
+/* Alike is what lies in the frame: behind a short one, head[] may hold anything. */
+static void test_alike_but_short(void)
+{
+	struct lab *l = lab_new();
+	uint8_t dst[6], src[6];
+	struct frame *f;
+
+	fdb_set(l->sw.fdb, key(3, 0), 3, false, 0);
+	fdb_set(l->sw.fdb, key(3, 100), 4, false, 0);
+	mac(dst, 3);
+	mac(src, 2);
+	batch_from(l, 2);
+	add(l, dst, src, 100);
+	f = add(l, dst, src, 100);
+	f->shape.head_len = f->len = 14; /* cut off before its VLAN ID */
+	add(l, dst, src, 100);
+	switch_batch(l->w, l->b);
+	GOT(4, 0, 2);
+	GOT(3, 1);
+	lab_free(l);
+}
+
 /* A static address is where it is on every VLAN, unless the VLAN has an entry of its own. */
 static void test_static_vlan(void)
 {
@@ -565,6 +587,7 @@ int main(int argc, char **argv)
 		{"port_gone", test_port_gone},
 		{"bad_addresses", test_bad_addresses},
 		{"vlan", test_vlan},
+		{"alike_but_short", test_alike_but_short},
 		{"static_vlan", test_static_vlan},
 		{"known_destination", test_known_destination},
 		{"learn_reports", test_learn_reports},

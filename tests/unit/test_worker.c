@@ -65,6 +65,7 @@ static struct vswitch sw;
 static struct worker *w;
 static struct counter counter;
 static struct sources *sources;
+static unsigned idle_us;
 
 static void setup(enum poll_mode poll)
 {
@@ -73,7 +74,7 @@ static void setup(enum poll_mode poll)
 	sw.fdb = fdb_new();
 	CU_ASSERT_EQUAL_FATAL(worker_new(&w, 0, &sw), 0);
 	w->poll = poll;
-	w->idle_us = 5;
+	w->idle_us = idle_us ? idle_us : 5;
 	sources = calloc(1, sizeof(*sources) + sizeof(struct source));
 	sources->n = 1;
 	sources->source[0].port = &counter.port;
@@ -271,6 +272,53 @@ static void test_wake_rouses(void)
 	teardown();
 }
 
+/* Queues that don't rest, however many, don't keep one from resting that does. */
+static void test_rest_behind_nics(void)
+{
+	static struct counter nic[8];
+	struct sources *s = calloc(1, sizeof(*s) + 10 * sizeof(struct source));
+	unsigned i;
+
+	setup(POLL_BUSY);
+	counter.port.kind = VXS_KIND_VM;
+	busy = (struct counter){.port = {.ops = &counter_ops, .id = 6}, .endless = true};
+	for (i = 0; i < 8; i++) {
+		nic[i] = (struct counter){.port = {.ops = &counter_ops, .kind = VXS_KIND_UPLINK}};
+		s->source[i].port = &nic[i].port;
+	}
+	s->source[8].port = &busy.port;
+	s->source[9].port = &counter.port;
+	s->n = 10;
+	free(sources);
+	sources = s;
+	rcu_set(w->sources, s);
+	CU_ASSERT_EQUAL_FATAL(worker_start(w), 0);
+	CU_ASSERT(check_until(rests, NULL, 5000));
+	teardown();
+}
+
+/* While one rests, a worker with little to do asks epoll now and then, not in every round. */
+static void test_looks_are_rationed(void)
+{
+	uint64_t rounds, calls;
+
+	idle_us = 1000000000; /* it is at rest for good */
+	setup_two(POLL_BUSY, VXS_KIND_VM);
+	idle_us = 0;
+	CU_ASSERT_FATAL(check_until(rests, NULL, 5000));
+	__atomic_store_n(&busy.endless, false, __ATOMIC_SEQ_CST);
+	pass_rounds(10);
+	rounds = rounds_now();
+	calls = __atomic_load_n(&w->stats->syscalls, __ATOMIC_RELAXED);
+	pass_rounds(100000);
+	calls = __atomic_load_n(&w->stats->syscalls, __ATOMIC_RELAXED) - calls;
+	rounds = rounds_now() - rounds;
+	CU_ASSERT(rests(NULL));
+	CU_ASSERT(calls >= rounds / 64);
+	CU_ASSERT(calls <= rounds / 8); /* by the clock as well: rounds may be slow */
+	teardown();
+}
+
 static bool is_polled(void *arg)
 {
 	return !rests(arg);
@@ -354,6 +402,8 @@ static const struct check tests[] = {
 	{"rest_adaptive", test_rest_adaptive},
 	{"rest_busy", test_rest_busy},
 	{"nic_never_rests", test_nic_never_rests},
+	{"rest_behind_nics", test_rest_behind_nics},
+	{"looks_are_rationed", test_looks_are_rationed},
 	{"wake_rouses", test_wake_rouses},
 	{"busy_idle", test_busy_idle},
 	{"new_list_silences", test_new_list_silences},

@@ -37,7 +37,7 @@
 
 #define BALANCE_MS       50
 #define MOVES_PER_SECOND 4
-#define TRIES            5 /* then it rests until something changes again */
+#define TRIES            5 /* then it is tried again when something changes, once a second */
 
 bool balance_counts(const struct port *p, unsigned queue)
 {
@@ -193,6 +193,8 @@ static int move(struct moving *m)
 	if (go)
 		hand_over(m);
 	/* After the first swap @without holds the lists as they were. */
+	if (!go)
+		workers_plan_renew(&without);
 	workers_swap(d, go ? &with : &without);
 	rcu_wait();
 	workers_plan_free(&without);
@@ -241,11 +243,15 @@ int balance_now(struct daemon *d)
 	} else {
 		ret = -ENOMEM;
 	}
-	d->balance_due = ret < 0 && ++d->balance_failed < TRIES;
-	if (ret < 0 && !d->balance_due)
+	if (ret >= 0) {
+		d->balance_failed = 0;
+	} else if (++d->balance_failed < TRIES) {
+		d->balance_due = true;
+	} else if (d->balance_failed == TRIES) {
 		log_warn("queues stay on the workers where they are: %s",
 			 ret == -EAGAIN ? "the uplink doesn't get rid of what was sent"
 					: "out of memory");
+	}
 	return ret;
 }
 
@@ -254,25 +260,35 @@ static void on_balance(void *arg, uint32_t events)
 	struct daemon *d = arg;
 
 	(void)events;
-	loop_unwatch(d->balance_timer);
-	d->balance_timer = NULL;
+	d->balance_set = false;
 	d->balance_moved += !!balance_now(d);
+}
+
+int balance_open(struct daemon *d)
+{
+	return d->n_workers < 2 ? 0 : loop_alarm(d->loop, &d->balance_alarm, on_balance, d);
 }
 
 void balance_soon(struct daemon *d)
 {
-	if (d->n_workers < 2)
+	if (!d->balance_alarm)
 		return;
 	d->balance_due = true;
-	d->balance_failed = 0;
-	if (!d->balance_timer && d->balance_moved < MOVES_PER_SECOND)
-		/* If that fails, balance_second() does it. */
-		loop_timer(d->loop, &d->balance_timer, BALANCE_MS, on_balance, d);
+	if (d->balance_set || d->balance_moved >= MOVES_PER_SECOND || d->balance_failed >= TRIES)
+		return; /* balance_second() does it */
+	d->balance_set = true;
+	loop_alarm_set(d->balance_alarm, BALANCE_MS);
 }
 
 void balance_second(struct daemon *d)
 {
 	d->balance_moved = 0;
-	if (d->balance_due && !d->balance_timer)
+	if (d->balance_due && !d->balance_set)
 		d->balance_moved += !!balance_now(d);
+}
+
+void balance_close(struct daemon *d)
+{
+	loop_unwatch(d->balance_alarm);
+	d->balance_alarm = NULL;
 }

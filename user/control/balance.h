@@ -10,6 +10,9 @@
 
 struct daemon;
 
+/** balance_open() - the workers have started. 0 or -errno. */
+int balance_open(struct daemon *d);
+void balance_close(struct daemon *d);
 /** balance_soon() - queues began or ceased to run: have them spread anew, once, in a moment. */
 void balance_soon(struct daemon *d);
 /** balance_second() - once a second: what couldn't be done in a moment is done now. */

@@ -180,6 +180,8 @@ static int open_all(struct daemon *d)
 		err = open_tables(d);
 	if (!err)
 		err = workers_start(d);
+	if (!err)
+		err = balance_open(d);
 	if (!err && d->opt->uplink.ifname[0])
 		err = daemon_open_uplink(d);
 	if (!err)
@@ -249,7 +251,7 @@ void daemon_close(struct daemon *d)
 	tables_close(d->tables);
 	daemon_close_learn(d);
 	run_dir_close(d->run_dir);
-	loop_unwatch(d->balance_timer);
+	balance_close(d);
 	loop_unwatch(d->second);
 	loop_unwatch(d->event_watch);
 	loop_unwatch(d->signal_watch);

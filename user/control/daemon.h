@@ -45,10 +45,11 @@ struct daemon {
 	int event_fd;  /* eventfd: workers have reported something */
 	int signal_fd; /* SIGTERM, SIGINT, SIGHUP */
 	struct loop_watch *event_watch, *signal_watch, *second;
-	struct loop_watch *balance_timer; /* balance.c: NULL unless it will be done in a moment */
+	struct loop_watch *balance_alarm; /* balance.c's; NULL with a single worker */
+	bool balance_set;                 /* it will go off in a moment */
 	bool balance_due;                 /* it wasn't done since something changed */
 	unsigned balance_moved;           /* how often queues moved in this second, or tried to */
-	unsigned balance_failed;          /* how often it failed since something changed */
+	unsigned balance_failed;          /* how often it failed since it last did not */
 	uint64_t started;                 /* CLOCK_REALTIME seconds */
 };
 

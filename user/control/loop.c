@@ -106,21 +106,15 @@ int loop_watch(struct loop *loop, struct loop_watch **out, int fd, uint32_t even
 	return add_watch(loop, out, fd, events, function, arg);
 }
 
-int loop_timer(struct loop *loop, struct loop_watch **out, unsigned ms, loop_function function,
-	       void *arg)
+static int add_timer(struct loop *loop, struct loop_watch **out, const struct itimerspec *when,
+		     loop_function function, void *arg)
 {
-	struct itimerspec every = {
-		.it_interval = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L},
-	};
 	int fd, ret;
 
-	if (!ms)
-		return -EINVAL;
-	every.it_value = every.it_interval;
 	fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (fd < 0)
 		return -errno;
-	if (timerfd_settime(fd, 0, &every, NULL) < 0) {
+	if (timerfd_settime(fd, 0, when, NULL) < 0) {
 		ret = -errno;
 		goto err;
 	}
@@ -132,6 +126,34 @@ int loop_timer(struct loop *loop, struct loop_watch **out, unsigned ms, loop_fun
 err:
 	close(fd);
 	return ret;
+}
+
+static struct timespec time_of(unsigned ms)
+{
+	return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
+}
+
+int loop_timer(struct loop *loop, struct loop_watch **out, unsigned ms, loop_function function,
+	       void *arg)
+{
+	const struct itimerspec every = {.it_interval = time_of(ms), .it_value = time_of(ms)};
+
+	return ms ? add_timer(loop, out, &every, function, arg) : -EINVAL;
+}
+
+int loop_alarm(struct loop *loop, struct loop_watch **out, loop_function function, void *arg)
+{
+	const struct itimerspec never = {};
+
+	return add_timer(loop, out, &never, function, arg);
+}
+
+void loop_alarm_set(struct loop_watch *alarm, unsigned ms)
+{
+	const struct itimerspec once = {.it_value = time_of(ms)};
+
+	/* It fails for bad arguments only. */
+	timerfd_settime(alarm->timer_fd, 0, &once, NULL);
 }
 
 int loop_change(struct loop_watch *watch, uint32_t events)

@@ -21,6 +21,10 @@ int loop_watch(struct loop *loop, struct loop_watch **out, int fd, uint32_t even
 /** loop_timer() - call @function every @ms milliseconds. 0 or -errno. */
 int loop_timer(struct loop *loop, struct loop_watch **out, unsigned ms, loop_function function,
 	       void *arg);
+/** loop_alarm() - a timer that calls @function once each time that it is set. 0 or -errno. */
+int loop_alarm(struct loop *loop, struct loop_watch **out, loop_function function, void *arg);
+/** loop_alarm_set() - in @ms milliseconds, at least 1; instead of what was set before. */
+void loop_alarm_set(struct loop_watch *alarm, unsigned ms);
 /** loop_change() - wait for other events on the same fd. */
 int loop_change(struct loop_watch *watch, uint32_t events);
 /** loop_unwatch() - forget it; safe from inside any function of the loop. NULL is fine. */

@@ -157,6 +157,20 @@ void workers_swap(struct daemon *d, struct worker_plan *plan)
 	}
 }
 
+void workers_plan_renew(struct worker_plan *plan)
+{
+	unsigned i, k;
+
+	for (i = 0; i < plan->n; i++) {
+		struct sources *s = plan->sources[i];
+
+		s->n_resting = 0;
+		s->told = false;
+		for (k = 0; k < s->n; k++)
+			s->source[k].idle = 0;
+	}
+}
+
 void workers_plan_free(struct worker_plan *plan)
 {
 	unsigned i;

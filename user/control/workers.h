@@ -41,6 +41,8 @@ int workers_plan(struct daemon *d, const struct port_table *table, struct worker
 		 enum plan_kind kind);
 /** workers_swap() - publish the plan, which then holds what was: free it after an rcu_wait(). */
 void workers_swap(struct daemon *d, struct worker_plan *plan);
+/** workers_plan_renew() - lists that workers had, and that nobody has now, are as good as new. */
+void workers_plan_renew(struct worker_plan *plan);
 void workers_plan_free(struct worker_plan *plan);
 
 #endif

@@ -132,13 +132,16 @@ static void rouse_all(struct worker *w, struct sources *s)
 		rouse(w, s, s->n - s->n_resting);
 }
 
+static bool may_rest(const struct source *at)
+{
+	return at->idle >= IDLE_ROUNDS && at->port->kind == VXS_KIND_VM;
+}
+
 /* True: it rests now. */
 static bool try_rest(struct worker *w, struct sources *s, unsigned i)
 {
 	struct source *at = &s->source[i];
 
-	if (at->port->kind != VXS_KIND_VM)
-		return false;
 	if (source_wait(w, at, true)) { /* there is work, or nobody would kick */
 		source_wait(w, at, false);
 		at->idle = 0;
@@ -159,9 +162,12 @@ static bool work_round(struct worker *w, struct sources *s)
 		unsigned queue = s->source[i].queue;
 
 		if (!p->ops->in(p, w, queue, b)) {
-			if (++s->source[i].idle >= IDLE_ROUNDS && rests && rests-- &&
-			    try_rest(w, s, i))
-				i--;
+			s->source[i].idle++;
+			if (rests && may_rest(&s->source[i])) {
+				rests--;
+				if (try_rest(w, s, i))
+					i--;
+			}
 			continue;
 		}
 		s->source[i].idle = 0;
@@ -202,12 +208,18 @@ static bool take_events(struct worker *w, struct sources *s, const struct epoll_
 	return queue;
 }
 
-/* Looks, without waiting, whether a queue that rests was roused; true: something has come. */
+/*
+ * If some queue rests, and it is time again: looks, without waiting, who was roused. True:
+ * something has come, which may be control's word of new queues, or to stop.
+ */
 static bool look_for_events(struct worker *w, struct sources *s)
 {
 	struct epoll_event e[EVENTS_MAX_AT_ONCE];
-	int n = epoll_wait(w->epoll_fd, e, EVENTS_MAX_AT_ONCE, 0);
+	int n;
 
+	if (!s->n_resting || (--w->look_in && (int64_t)(w->accounted - w->look_at) < 0))
+		return false;
+	n = epoll_wait(w->epoll_fd, e, EVENTS_MAX_AT_ONCE, 0);
 	worker_syscalls(w, 1);
 	w->look_at = w->accounted + w->look_every;
 	w->look_in = LOOK_ROUNDS;
@@ -241,7 +253,7 @@ static void rest_idle(struct sources *s)
 	unsigned i;
 
 	for (i = 0; i < s->n - s->n_resting; i++)
-		if (s->source[i].idle >= IDLE_ROUNDS && s->source[i].port->kind == VXS_KIND_VM)
+		if (may_rest(&s->source[i]))
 			sources_rest(s, i--);
 }
 
@@ -274,13 +286,10 @@ static void work_sleep(struct worker *w, struct sources *s)
 /* Nothing to do, for @idle cycles now; true: it slept, or at least tried to. */
 static bool work_idle(struct worker *w, struct sources *s, uint64_t idle)
 {
-	if (s && s->n_resting) {
-		if (w->poll == POLL_BUSY && idle >= w->patience)
-			rouse_all(w, s); /* there is time to look at them all */
-		else if (look_for_events(w, s))
-			return false; /* it may have been control's word of new queues, or to stop
-				       */
-	}
+	if (s && look_for_events(w, s))
+		return false;
+	if (w->poll == POLL_BUSY && s && idle >= w->patience)
+		rouse_all(w, s); /* there is time to look at them all */
 	if (w->poll == POLL_BUSY || (w->poll == POLL_ADAPTIVE && idle < w->patience))
 		return false;
 	work_sleep(w, s);
@@ -311,9 +320,7 @@ static void *work(void *arg)
 		if (busy) {
 			stat_add(&w->stats->busy_rounds, 1);
 			idle_since = w->accounted;
-			if (s->n_resting &&
-			    (!--w->look_in || (int64_t)(w->accounted - w->look_at) >= 0))
-				look_for_events(w, s);
+			look_for_events(w, s);
 		} else {
 			account_idle(w);
 			relax();
