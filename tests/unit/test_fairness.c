@@ -345,7 +345,7 @@ static void test_slow_chains(void)
  * on its way, and one for each round until the worker looks who has kicked: LOOK at most, if the
  * queue was idle for IDLE rounds (worker.c), as it is before one of ten.
  */
-#define LOOK    64
+#define LOOK    256
 #define IDLE    256
 #define SINGLES 100
 #define OUT_MAX 16384

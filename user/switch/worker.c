@@ -40,7 +40,7 @@ char rcu_tsan; /* see rcu.h */
 #define IDLE_ROUNDS        256
 #define REST_PER_ROUND     4     /* asking a queue for notifications costs a fence */
 #define LOOK_PER_SECOND    32768 /* times that a busy worker asks epoll who was roused */
-#define LOOK_ROUNDS        64    /* and no rarer than in so many rounds */
+#define LOOK_ROUNDS        256   /* and no rarer than in so many rounds */
 #define RENEW_PER_SECOND   16
 #define WAKE_KEY           UINT64_MAX /* of control's eventfd: like source_key() */
 
