@@ -4,8 +4,8 @@
 #
 # tests/bench/insn.sh [update]
 #
-# Runs tests/bench/insn under callgrind, prints a line for each path, "ok", "FAIL" or "new", and fails
-# when one is more than 3 % over its budget, which stands in tests/bench/insn.budget. `update`
+# Runs tests/bench/insn under callgrind, prints a line for each path, and fails when one is
+# more than 3 % over its budget, which stands in tests/bench/insn.budget, or has none, or is gone. `update`
 # writes the figures of this run there. Not measured is what an instruction costs: a cache miss
 # counts as much as an addition.
 #
@@ -21,6 +21,10 @@ over=3 # percent
 program=$BUILD/tests/bench/insn
 compiler="$(uname -m) gcc $(gcc -dumpversion)"
 
+case ${1:-} in
+'' | update) ;;
+*) die "\"$1\": not known; \"update\" writes the budget anew" ;;
+esac
 [ -x "$program" ] || die "$program is not built: run \`make bench-insn\`"
 if ! command -v valgrind >/dev/null; then
 	echo "skip bench-insn: valgrind is not installed (scripts/setup bench)"
@@ -60,25 +64,36 @@ fi
 
 strict=yes
 if ! grep -qsxF "# compiler: $compiler" "$budget"; then
-	echo "the budget is another compiler's: nothing is compared with it ($compiler)"
+	echo "skip: the budget is another compiler's, nothing is compared with it ($compiler)"
 	strict=''
 fi
 awk -v over="$over" -v strict="$strict" '
 	FNR == NR { if (!/^#/) budget[$1] = $2; next }
 	{
-		known = $1 in budget && strict
-		verdict = "new"
-		if (known) {
+		change = ""
+		if (!strict) {
+			verdict = "skip"
+		} else if (!($1 in budget)) {
+			verdict = "FAIL"
+			change = "  not in the budget: BUDGET=update"
+		} else {
 			verdict = $2 > budget[$1] * (1 + over / 100) ? "FAIL" : "ok"
 			change = sprintf("  budget %.1f, %+.1f %%", budget[$1], 100 * ($2 / budget[$1] - 1))
-		} else {
-			change = ""
+			if ($2 < budget[$1] * (1 - over / 100))
+				change = change ": BUDGET=update keeps it"
 		}
 		printf "%-4s insn/%-22s %7.1f%s\n", verdict, $1, $2, change
-		bad += verdict == "FAIL"
-		good += verdict != "FAIL"
+		count[verdict]++
+		delete budget[$1]
 	}
 	END {
-		printf "%d passed, %d failed\n", good, bad
-		exit bad > 0
+		for (name in budget) {
+			if (!strict)
+				break
+			printf "FAIL insn/%-22s %7s  in the budget, but not measured\n", name, "-"
+			count["FAIL"]++
+		}
+		printf "%d passed, %d failed", count["ok"], count["FAIL"]
+		printf count["skip"] ? sprintf(", %d skipped\n", count["skip"]) : "\n"
+		exit count["FAIL"] > 0
 	}' "$([ -e "$budget" ] && echo "$budget" || echo /dev/null)" "$work/counts"

@@ -305,7 +305,7 @@ static void test_wait(void)
 	syscalls = l->worker->stats->syscalls;
 	CU_ASSERT_FALSE(p->ops->wait(p, l->worker, 0, true));
 	CU_ASSERT_EQUAL(p->ops->in(p, l->worker, 0, &l->in), 0);
-	for (i = 0; i < 3 * BATCH_FRAMES; i++) {
+	for (i = 0; i < 3 * HOST_BATCH; i++) {
 		host_lab_frame(frame, 60, host_lab_vm_mac, l->net.nic_mac, 0, 0, i);
 		CU_ASSERT(host_lab_send(l->host_sock, frame, 60));
 	}
@@ -316,12 +316,12 @@ static void test_wait(void)
 		n += l->in.n;
 		p->ops->done(p, l->worker, 0, &l->in);
 	}
-	CU_ASSERT_EQUAL(n, 3 * BATCH_FRAMES);
+	CU_ASSERT_EQUAL(n, 3 * HOST_BATCH);
 	CU_ASSERT_EQUAL(calls, 3);
 	CU_ASSERT_FALSE(p->ops->wait(p, l->worker, 0, true));
 	/* three looks before sleeping, a read for each frame, and two in vain */
 	syscalls = l->worker->stats->syscalls - syscalls;
-	CU_ASSERT_EQUAL(syscalls, 3 + 3 * BATCH_FRAMES + 2);
+	CU_ASSERT_EQUAL(syscalls, 3 + 3 * HOST_BATCH + 2);
 	host_lab_free(l);
 }
 

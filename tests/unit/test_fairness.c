@@ -288,11 +288,11 @@ static void test_deaf(void)
 
 /*
  * f makes work: each of its frames is a chain of 1,024 descriptors, of which all but one are of no
- * bytes. A round gets through two of them, and the others have a batch each in the same time.
+ * bytes. A round gets through four of them, and the others have a batch each in the same time.
  */
 #define HOSTILE   500
 #define TABLE     1024
-#define PER_ROUND 3 /* 2,048 descriptors are over before the third, or with it */
+#define PER_ROUND 5 /* 4,096 descriptors are over before the fifth, or with it */
 
 static void offer_hostile(void)
 {

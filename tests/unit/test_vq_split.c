@@ -213,17 +213,17 @@ static void test_across_regions(void)
 /* More pieces than a batch holds: the rest comes with the next batch, in order, none lost. */
 static void test_many_pieces(void)
 {
-	struct rig *r = rig_new(2048, RIG_V1, 0);
+	struct rig *r = rig_new(4096, RIG_V1, 0);
 	unsigned i, rounds = 0, seen = 0;
 	uint32_t cut[30], n;
 
-	for (i = 0; i < 64; i++) {
+	for (i = 0; i < 128; i++) {
 		put_buffer(r, RIG_DATA + 4096 * i, 600, i);
 		rig_cuts(cut, 612, 30);
 		rig_chain(r->desc, 30 * i, RIG_DATA + 4096 * i, cut, 30, 0);
 		rig_offer(r, 30 * i);
 	}
-	while (seen < 64 && rounds++ < 10) {
+	while (seen < 128 && rounds++ < 10) {
 		CU_ASSERT(rig_in(r) > 0);
 		for (i = 0; i < r->b.n; i++, seen++) {
 			rig_fill(frame, 600, seen);
@@ -232,10 +232,10 @@ static void test_many_pieces(void)
 		}
 		vq_split_done(r->q);
 	}
-	CU_ASSERT_EQUAL(seen, 64);
+	CU_ASSERT_EQUAL(seen, 128);
 	CU_ASSERT(rounds > 1);
-	CU_ASSERT_EQUAL(r->stats.in_frames, 64);
-	CU_ASSERT_EQUAL(r->stats.in_bytes, 64 * 600);
+	CU_ASSERT_EQUAL(r->stats.in_frames, 128);
+	CU_ASSERT_EQUAL(r->stats.in_bytes, 128 * 600);
 	rig_free(r);
 }
 

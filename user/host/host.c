@@ -14,7 +14,7 @@
 #include "host/tap.h"
 #include "switch/worker.h"
 
-#define POOL_SIZE ((size_t)BATCH_FRAMES * HOST_BUFFER)
+#define POOL_SIZE ((size_t)HOST_BATCH * HOST_BUFFER)
 
 struct host_control {
 	struct tap tap;

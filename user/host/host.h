@@ -14,7 +14,7 @@ struct host {
 
 	/* constant while the port is published */
 	int tap_fd;    /* non-blocking; read by the owner of the in-queue, written by any worker */
-	uint8_t *pool; /* BATCH_FRAMES buffers of HOST_BUFFER bytes, lent by host_in() */
+	uint8_t *pool; /* HOST_BATCH buffers of HOST_BUFFER bytes, lent by host_in() */
 
 	uint32_t mtu;                 /* of the NIC; atomic, written by control */
 	struct host_control *control; /* control thread only */
@@ -24,8 +24,10 @@ struct host {
 #define HOST_HDR_LEN 12
 /* One byte more than the longest frame shows a longer one; an odd number of cache lines spreads
  * the buffers over the cache's sets. */
+#define HOST_BATCH  128 /* frames that are read at once: a buffer for each is kept */
 #define HOST_BUFFER (1025 * 64)
 _Static_assert(HOST_BUFFER > FRAME_MAX, "a frame fits");
+_Static_assert(HOST_BATCH <= BATCH_FRAMES, "into a batch");
 
 static inline struct host *host_of(struct port *p)
 {

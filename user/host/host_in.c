@@ -42,7 +42,7 @@ unsigned host_in(struct port *p, struct worker *w, unsigned queue, struct batch 
 
 	(void)queue;
 	b->n = b->n_pieces = 0;
-	for (reads = 0; reads < BATCH_FRAMES; reads++) {
+	for (reads = 0; reads < HOST_BATCH; reads++) {
 		uint8_t *at = h->pool + (size_t)reads * HOST_BUFFER;
 		struct iovec iov[] = {{hdr, sizeof(hdr)}, {at, HOST_BUFFER}};
 		ssize_t n = readv(h->tap_fd, iov, 2) - HOST_HDR_LEN;
@@ -59,7 +59,7 @@ unsigned host_in(struct port *p, struct worker *w, unsigned queue, struct batch 
 			bytes += n;
 		}
 	}
-	worker_syscalls(w, reads < BATCH_FRAMES ? reads + 1 : reads);
+	worker_syscalls(w, reads < HOST_BATCH ? reads + 1 : reads);
 	stat_add(&port_stats(p, w)->in_frames, b->n);
 	stat_add(&port_stats(p, w)->in_bytes, bytes);
 	port_drop(p, w, short_frame, too_short);

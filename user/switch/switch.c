@@ -255,7 +255,7 @@ static void visit(struct worker *w, struct batch *b, const struct lists *l, stru
 #define N4(n)  n, n + 1, n + 2, n + 3
 #define N16(n) N4(n), N4(n + 4), N4(n + 8), N4(n + 12)
 #define N64(n) N16(n), N16(n + 16), N16(n + 32), N16(n + 48)
-static const uint16_t numbers[] = {N64(0), N64(64)};
+static const uint16_t numbers[] = {N64(0), N64(64), N64(128), N64(192)};
 _Static_assert(sizeof(numbers) == BATCH_FRAMES * sizeof(numbers[0]), "one for each frame");
 
 /* Everything has one destination: the usual case. */

@@ -23,7 +23,7 @@
  * is begun after STEPS_MAX descriptors.
  */
 #define CHAIN_MAX 1024 /* what any driver in use stays below (QEMU's own limit) */
-#define STEPS_MAX 2048
+#define STEPS_MAX 4096
 
 static inline unsigned ring_broken(struct vq *q, enum vq_broken why)
 {

@@ -7,9 +7,9 @@
 
 /*
  * Buffers of no length, or chains of many tiny ones, would let a guest keep us busy for nothing: a
- * batch looks at so many descriptors (128 frames of 64 KB in pages are 2,176), then at no more.
+ * batch looks at so many descriptors (256 frames of 64 KB in pages are 4,352), then at no more.
  */
-#define OUT_STEPS_MAX 4096
+#define OUT_STEPS_MAX 8192
 
 /* What put() says beside enum vq_broken: nothing was taken from the ring. */
 #define PUT_FULL  (VQ_BROKEN_MAX + 0)
