@@ -43,9 +43,17 @@ static const char *text_of(struct json_object *o, const char *key)
 	return text ? text : "";
 }
 
-static size_t length(struct json_object *list)
+size_t get_length(struct json_object *list)
 {
 	return json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+}
+
+void cell_number_or_any(struct columns *t, struct json_object *o, const char *key)
+{
+	if (get(o, key))
+		columns_cell(t, "%" PRId64, get_int(o, key));
+	else
+		columns_cell(t, "any");
 }
 
 static const char *plural(int64_t n)
@@ -89,7 +97,7 @@ static void print_nic(struct json_object *nic)
 /* "eth1/0 web/0 db/1", or as many of them as fit and how many more there are. */
 static void format_polls(char *text, size_t size, struct json_object *queues)
 {
-	size_t i, len = 0, n = length(queues);
+	size_t i, len = 0, n = get_length(queues);
 	struct json_object *q;
 	char name[64];
 
@@ -115,17 +123,14 @@ static void print_workers(struct json_object *list)
 	struct json_object *w;
 	size_t i;
 
-	for (i = 0; i < length(list); i++) {
+	for (i = 0; i < get_length(list); i++) {
 		w = json_object_array_get_idx(list, i);
 		columns_cell(t, "%" PRId64, get_int(w, "id"));
-		if (get(w, "cpu"))
-			columns_cell(t, "%" PRId64, get_int(w, "cpu"));
-		else
-			columns_cell(t, "any");
+		cell_number_or_any(t, w, "cpu");
 		columns_cell(t, "%" PRId64, get_int(w, "rounds"));
 		columns_cell(t, "%" PRId64, get_int(w, "busy_rounds"));
 		columns_cell(t, "%" PRId64, get_int(w, "sleeps"));
-		columns_cell(t, "%zu", length(get(w, "queues")));
+		columns_cell(t, "%zu", get_length(get(w, "queues")));
 		format_polls(polls, sizeof(polls), get(w, "queues"));
 		columns_cell(t, "%s", polls);
 	}
@@ -177,7 +182,7 @@ void print_ports(struct json_object *list)
 	struct json_object *p, *nic;
 	size_t i;
 
-	for (i = 0; i < length(list); i++) {
+	for (i = 0; i < get_length(list); i++) {
 		p = json_object_array_get_idx(list, i);
 		nic = get(p, "nic");
 		columns_cell(t, "%" PRId64, get_int(p, "id"));
@@ -209,14 +214,11 @@ static void print_queues(struct json_object *list)
 	struct json_object *q;
 	size_t i;
 
-	for (i = 0; i < length(list); i++) {
+	for (i = 0; i < get_length(list); i++) {
 		q = json_object_array_get_idx(list, i);
 		columns_cell(t, "%" PRId64, get_int(q, "index"));
 		columns_cell(t, "%s", text_of(q, "direction"));
-		if (get(q, "worker"))
-			columns_cell(t, "%" PRId64, get_int(q, "worker"));
-		else
-			columns_cell(t, "any");
+		cell_number_or_any(t, q, "worker");
 		if (get_text(q, "broken"))
 			columns_cell(t, "broken: %s", get_text(q, "broken"));
 		else
@@ -308,7 +310,7 @@ void print_fdb(struct json_object *list)
 	size_t i;
 
 	json_object_array_sort(list, compare_addresses);
-	for (i = 0; i < length(list); i++) {
+	for (i = 0; i < get_length(list); i++) {
 		a = json_object_array_get_idx(list, i);
 		columns_cell(t, "%s", text_of(a, "mac"));
 		columns_cell(t, "%" PRId64, get_int(a, "vlan"));
@@ -378,7 +380,7 @@ void print_stats(struct json_object *list)
 	int64_t sum;
 	size_t i;
 
-	for (i = 0; i < length(list); i++) {
+	for (i = 0; i < get_length(list); i++) {
 		s = json_object_array_get_idx(list, i);
 		sum = sum_drops(get(s, "drops"));
 		dropped |= sum;
@@ -392,6 +394,6 @@ void print_stats(struct json_object *list)
 	columns_print(t, stdout, 0);
 	if (dropped)
 		printf("\n");
-	for (i = 0; i < length(list); i++)
+	for (i = 0; i < get_length(list); i++)
 		print_drops(json_object_array_get_idx(list, i));
 }

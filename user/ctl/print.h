@@ -3,14 +3,23 @@
 #ifndef PRINT_H
 #define PRINT_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include <json-c/json.h>
+
+struct columns;
 
 /* A member's value; NULL and 0 if it is null, missing, or of another type. */
 const char *get_text(struct json_object *o, const char *key);
 int64_t get_int(struct json_object *o, const char *key);
 struct json_object *get(struct json_object *o, const char *key);
+
+/* Of an array; 0 of anything else. */
+size_t get_length(struct json_object *list);
+
+/* The number of a worker or CPU, or "any" if there is none. */
+void cell_number_or_any(struct columns *t, struct json_object *o, const char *key);
 
 void print_status(struct json_object *status);
 void print_ports(struct json_object *list);

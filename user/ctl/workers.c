@@ -9,11 +9,6 @@
 #include "ctl/print.h"
 #include "vxs_path.h"
 
-static size_t length(struct json_object *list)
-{
-	return json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
-}
-
 /* What isn't counted and so has no difference. */
 static bool is_constant(const char *key)
 {
@@ -42,9 +37,9 @@ static void subtract(struct json_object *now, struct json_object *before)
 
 bool workers_subtract(struct json_object *now, struct json_object *before)
 {
-	size_t i, n = length(now);
+	size_t i, n = get_length(now);
 
-	if (length(before) != n)
+	if (get_length(before) != n)
 		return false;
 	for (i = 0; i < n; i++) {
 		struct json_object *to = json_object_array_get_idx(now, i);
@@ -82,15 +77,12 @@ static void print_times(struct json_object *list)
 	struct columns *t = columns_new(heads);
 	size_t i;
 
-	for (i = 0; i < length(list); i++) {
+	for (i = 0; i < get_length(list); i++) {
 		struct json_object *w = json_object_array_get_idx(list, i);
 		int64_t elapsed = get_int(w, "elapsed_cycles"), frames = get_int(w, "frames");
 
 		columns_cell(t, "%" PRId64, get_int(w, "id"));
-		if (get(w, "cpu"))
-			columns_cell(t, "%" PRId64, get_int(w, "cpu"));
-		else
-			columns_cell(t, "any");
+		cell_number_or_any(t, w, "cpu");
 		cell_share(t, get_int(w, "busy_cycles"), elapsed);
 		cell_share(t, get_int(w, "idle_cycles"), elapsed);
 		cell_share(t, get_int(w, "sleep_cycles"), elapsed);
@@ -150,7 +142,7 @@ void workers_print(struct json_object *list)
 
 	print_times(list);
 	printf("\n");
-	for (i = 0; i < length(list); i++)
+	for (i = 0; i < get_length(list); i++)
 		add_paths(t, json_object_array_get_idx(list, i));
 	columns_print(t, stdout, 0);
 }
