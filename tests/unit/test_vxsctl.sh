@@ -181,8 +181,8 @@ expect port_none 1 '^vxsctl: x: no such port; ' port show x
 expect fdb 0 'MAC +VLAN.*52:54:00:00:00:0b +0 +b +static +-' fdb show
 expect stats 0 'PORT +IN-FRAMES .*a +0 +0 +0 +0 +0' stats
 expect stats_json 0 '"queue_full": *0' -j stats a
-expect workers 0 'WORKER +CPU +BUSY +IDLE +ASLEEP .*0 +any +0.0 % +[0-9.]+ % +[0-9.]+ % .*
-WORKER +PATH +FRAMES' stats --workers
+expect workers 0 'WORKER +CPU +BUSY +IDLE +ASLEEP .*0 +any +0.0 % +[0-9.]+ % +[0-9.]+ % [^%]*-$' \
+	stats --workers
 expect workers_json 0 '"uplink_vm": *\{' -j stats --workers
 # The time between two looks at the same worker, which does nothing: no frames, and less than all.
 ever=$(ctl -j stats --workers | sed -n 's/.*"elapsed_cycles": *\([0-9]*\).*/\1/p')

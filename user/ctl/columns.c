@@ -78,6 +78,11 @@ static void print_row(const struct columns *t, const char *const *row, FILE *to,
 	fprintf(to, "%*s%.*s\n", indent, "", (int)used, line);
 }
 
+bool columns_empty(const struct columns *t)
+{
+	return !t || !t->cells;
+}
+
 void columns_print(struct columns *t, FILE *to, int indent)
 {
 	size_t i;
@@ -87,6 +92,15 @@ void columns_print(struct columns *t, FILE *to, int indent)
 	print_row(t, t->heads, to, indent);
 	for (i = 0; i + t->n <= t->cells; i += t->n)
 		print_row(t, (const char *const *)t->cell + i, to, indent);
+	columns_free(t);
+}
+
+void columns_free(struct columns *t)
+{
+	size_t i;
+
+	if (!t)
+		return;
 	for (i = 0; i < t->cells; i++)
 		free(t->cell[i]);
 	free(t->cell);

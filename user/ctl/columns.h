@@ -3,6 +3,7 @@
 #ifndef COLUMNS_H
 #define COLUMNS_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 struct columns;
@@ -20,5 +21,11 @@ __attribute__((format(printf, 2, 3))) void columns_cell(struct columns *t, const
 
 /** columns_print() - write it, each line indented by @indent spaces, and free it. */
 void columns_print(struct columns *t, FILE *to, int indent);
+
+/** columns_empty() - whether no cell has been added. */
+bool columns_empty(const struct columns *t);
+
+/** columns_free() - free it without a word. */
+void columns_free(struct columns *t);
 
 #endif

@@ -35,6 +35,15 @@ static void subtract(struct json_object *now, struct json_object *before)
 	}
 }
 
+/* A sleep counts when it begins: the one that @before fell into must not be woken up from here. */
+static void limit_wakeups(struct json_object *worker)
+{
+	int64_t sleeps = get_int(worker, "sleeps");
+
+	if (get_int(worker, "wakeups") > sleeps)
+		json_object_set_int64(get(worker, "wakeups"), sleeps);
+}
+
 bool workers_subtract(struct json_object *now, struct json_object *before)
 {
 	size_t i, n = get_length(now);
@@ -48,6 +57,7 @@ bool workers_subtract(struct json_object *now, struct json_object *before)
 		if (get_int(to, "started") != get_int(from, "started"))
 			return false;
 		subtract(to, from);
+		limit_wakeups(to);
 	}
 	return true;
 }
@@ -141,8 +151,12 @@ void workers_print(struct json_object *list)
 	size_t i;
 
 	print_times(list);
-	printf("\n");
 	for (i = 0; i < get_length(list); i++)
 		add_paths(t, json_object_array_get_idx(list, i));
+	if (columns_empty(t)) { /* no frames: nothing stands below the heads */
+		columns_free(t);
+		return;
+	}
+	printf("\n");
 	columns_print(t, stdout, 0);
 }
