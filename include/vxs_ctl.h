@@ -26,7 +26,8 @@
  *            "workers":[{"id","cpu":N|null,"rounds","busy_rounds","sleeps",
  *            "queues":[{"port":NAME,"queue":N}...]}...]}, those in-queues that run
  * NIC       {"ifname","ifindex","mode","umem","queues","nic_queues","mtu","mac","up",
- *            "busy_poll":BOOL,"busy_queues":N,"busy_polls":N,"busy_hits":N}
+ *            "busy_poll":BOOL,"busy_vain":BOOL,"busy_queues":N,"busy_polls":N,
+ *            "busy_hits":N}, busy_vain: frames came, and yet no queue could be polled
  * PORT      {"id","name","kind":"uplink"|"host"|"vm","up", and of the kinds:
  *   uplink   "nic":NIC
  *   host     "ifname"

@@ -111,6 +111,9 @@ static void test_frames(void)
 	CU_ASSERT_EQUAL_FATAL(nic_lab_open(l, false, true), 0);
 	add_vm(l);
 	q = l->nic->queue[0];
+	nic_busy_look(l->nic);
+	nic_state(l->nic, &state);
+	CU_ASSERT_FALSE(state.busy_vain); /* no frames have come */
 	for (i = 0; i < 3; i++) {
 		send_to_vm(l, 100);
 		CU_ASSERT_EQUAL(nic_lab_take(l), 100);
@@ -120,6 +123,7 @@ static void test_frames(void)
 	}
 	nic_state(l->nic, &state);
 	CU_ASSERT(state.busy_poll);
+	CU_ASSERT_EQUAL(state.busy_vain, !state.busy_queues);
 	if (state.busy_queues) {
 		CU_ASSERT(state.busy_polls > 0);
 		CU_ASSERT(is_set("napi_defer_hard_irqs", "2"));

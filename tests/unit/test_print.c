@@ -77,11 +77,70 @@ static void test_no_frames(void)
 	json_object_put(o);
 }
 
+#define NIC(busy)                                                                                  \
+	"{\"ifname\":\"enp101s0f0np0\",\"mac\":\"52:54:00:00:00:01\",\"up\":true,\"queues\":63,"   \
+	"\"nic_queues\":64,\"mtu\":1500,\"mode\":\"native copy\",\"umem\":\"huge pages\"," busy    \
+	"}"
+
+static void says_of_nic(const char *port, const char *in_nic, const char *in_busy)
+{
+	struct json_object *o = parsed(port);
+	char *text = said(print_port, o), *line;
+
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, in_nic));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, in_busy ? in_busy : ""));
+	CU_ASSERT_EQUAL(!!strstr(text, "busy"), !!in_busy);
+	for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+		CU_ASSERT(strlen(line) <= 100);
+	free(text);
+	json_object_put(o);
+}
+
+#define PORT(busy) "{\"id\":0,\"name\":\"x\",\"kind\":\"uplink\",\"nic\":" NIC(busy) "}"
+
+/* Whether polling has an effect is known once frames have come. */
+static void test_busy_poll(void)
+{
+	says_of_nic(PORT("\"busy_poll\":false"), "huge pages\n", NULL);
+	says_of_nic(PORT("\"busy_poll\":true,\"busy_vain\":false,\"busy_queues\":0"),
+		    ", busy polling waits for frames\n",
+		    "busy-poll  no queue yet: waits for frames");
+	says_of_nic(PORT("\"busy_poll\":true,\"busy_vain\":true,\"busy_queues\":0"),
+		    ", busy polling without effect\n", "busy-poll  no queue: sockets are not told");
+	says_of_nic(PORT("\"busy_poll\":true,\"busy_vain\":true,\"busy_queues\":2"),
+		    ", busy polling\n", "busy-poll  2 of 63 queues, ");
+}
+
+#define STATUS(uplink, workers) "{\"uplink\":" uplink ",\"workers\":[" workers "]}"
+
+static void rule_is(const char *status, bool of_vms, bool of_uplink)
+{
+	struct json_object *o = parsed(status);
+	char *text = said(print_status, o);
+
+	CU_ASSERT_EQUAL(!!strstr(text, "VM queues that run are spread"), of_vms);
+	CU_ASSERT_EQUAL(!!strstr(text, "queues     VM queues"), of_vms && !of_uplink);
+	CU_ASSERT_EQUAL(!!strstr(text, "queue N of the uplink"), of_uplink);
+	free(text);
+	json_object_put(o);
+}
+
+/* How queues are spread is told where there is something to spread over. */
+static void test_rule(void)
+{
+	rule_is(STATUS("null", "{\"id\":0}"), false, false);
+	rule_is(STATUS(NIC("\"busy_poll\":false"), "{\"id\":0}"), false, false);
+	rule_is(STATUS("null", "{\"id\":0},{\"id\":1}"), true, false);
+	rule_is(STATUS(NIC("\"busy_poll\":false"), "{\"id\":0},{\"id\":1}"), true, true);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check tests[] = {
 		{"wakeups", test_wakeups},
 		{"no_frames", test_no_frames},
+		{"busy_poll", test_busy_poll},
+		{"rule", test_rule},
 		{},
 	};
 

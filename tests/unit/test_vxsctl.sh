@@ -171,7 +171,9 @@ if [[ ${line:-} != *ready* ]]; then
 fi
 
 expect status 0 "switch +vxsctl-$$ .*ports +2" status
-expect status_queues 0 'queues +queue N of the uplink .* WITH-FRAMES +SLEEPS +QUEUES +POLLS
+expect status_queues 0 'addresses +1
+
+WORKER +CPU +ROUNDS +WITH-FRAMES +SLEEPS +QUEUES +POLLS
 0 +any +[0-9]+ +[0-9]+ +[0-9]+ +0 +-$' status
 expect status_json 0 '"name": *"vxsctl-' -j status
 expect port_list 0 'ID +NAME.* a +vm +no +1 +learned .*b +vm +no +4 +52:54:00:00:00:0b' port show

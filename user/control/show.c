@@ -84,6 +84,7 @@ static struct json_object *show_nic(const struct nic *nic)
 	add_mac(o, "mac", state.mac);
 	add_bool(o, "up", state.up);
 	add_bool(o, "busy_poll", state.busy_poll);
+	add_bool(o, "busy_vain", state.busy_vain);
 	add_int(o, "busy_queues", state.busy_queues);
 	add_int(o, "busy_polls", state.busy_polls);
 	add_int(o, "busy_hits", state.busy_hits);

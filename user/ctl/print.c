@@ -73,6 +73,8 @@ static void format_time(char *text, size_t size, int64_t seconds)
 		snprintf(text, size, "%02d:%02d:%02d", hours, minutes, rest);
 }
 
+#define INDENT 11 /* where the texts behind "uplink" and the like begin */
+
 static void print_nic(struct json_object *nic)
 {
 	int64_t queues = get_int(nic, "queues"), all = get_int(nic, "nic_queues");
@@ -83,12 +85,14 @@ static void print_nic(struct json_object *nic)
 		printf("%" PRId64 " queue%s, ", queues, plural(queues));
 	else
 		printf("%" PRId64 " of %" PRId64 " queues, ", queues, all);
-	printf("MTU %" PRId64 "; AF_XDP: %s, UMEM on %s", get_int(nic, "mtu"), text_of(nic, "mode"),
-	       text_of(nic, "umem"));
+	printf("MTU %" PRId64 ";\n%*sAF_XDP: %s, UMEM on %s", get_int(nic, "mtu"), INDENT, "",
+	       text_of(nic, "mode"), text_of(nic, "umem"));
 	if (get_int(nic, "busy_queues"))
 		printf(", busy polling");
-	else if (get_bool(nic, "busy_poll"))
+	else if (get_bool(nic, "busy_vain"))
 		printf(", busy polling without effect");
+	else if (get_bool(nic, "busy_poll"))
+		printf(", busy polling waits for frames");
 	printf("\n");
 }
 
@@ -137,6 +141,16 @@ static void print_workers(struct json_object *list)
 	columns_print(t, stdout, 0);
 }
 
+/* How several workers share the queues. */
+static void print_rule(struct json_object *uplink)
+{
+	printf("queues     ");
+	if (uplink)
+		printf("queue N of the uplink belongs to worker N modulo their number;\n%*s",
+		       INDENT, "");
+	printf("VM queues that run are spread so that no worker has two more than another\n");
+}
+
 void print_status(struct json_object *o)
 {
 	char uptime[32];
@@ -167,10 +181,9 @@ void print_status(struct json_object *o)
 		printf("ageing     never\n");
 	printf("ports      %" PRId64 "\n", get_int(o, "ports"));
 	printf("addresses  %" PRId64 "\n", get_int(o, "addresses"));
-	printf("queues     queue N of the uplink belongs to worker N modulo their number; VM "
-	       "queues "
-	       "that run\n"
-	       "           are spread so that no worker has two more than another\n\n");
+	if (get_length(get(o, "workers")) > 1)
+		print_rule(get(o, "uplink"));
+	printf("\n");
 	print_workers(get(o, "workers"));
 }
 
@@ -269,8 +282,13 @@ static void print_busy(struct json_object *nic)
 		       " of them brought frames\n",
 		       get_int(nic, "busy_queues"), get_int(nic, "queues"),
 		       get_int(nic, "busy_polls"), get_int(nic, "busy_hits"));
+	else if (get_bool(nic, "busy_vain"))
+		printf("busy-poll  no queue: sockets are not told of the driver's NAPI, frames "
+		       "come by "
+		       "interrupts\n");
 	else
-		printf("busy-poll  no queue: no socket knows the driver's NAPI (yet)\n");
+		printf("busy-poll  no queue yet: waits for frames, which tell sockets the driver's "
+		       "NAPI\n");
 }
 
 void print_port(struct json_object *p)

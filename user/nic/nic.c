@@ -365,6 +365,7 @@ void nic_state(const struct nic *nic, struct nic_state *state)
 		.mtu = nic->mtu,
 		.up = info.running,
 		.busy_poll = nic->busy_poll,
+		.busy_vain = nic->busy_told,
 	};
 	for (i = 0; i < nic->queues; i++) {
 		const struct nic_queue *q = nic->queue[i];

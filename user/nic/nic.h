@@ -86,6 +86,7 @@ struct nic_state {
 	uint8_t mac[6];
 	bool up;
 	bool busy_poll;                 /* asked for, and not refused */
+	bool busy_vain;                 /* frames came, and yet no queue could be polled */
 	unsigned busy_queues;           /* of @queues, those that are polled */
 	uint64_t busy_polls, busy_hits; /* polls of the driver; those that brought frames */
 };
