@@ -179,6 +179,7 @@ static void test_options(void)
 		{"--host share", "--host share: there is no NIC to share: give --uplink IF, or "
 				 "leave --host out"},
 		{"--poll never", "--poll never: \"never\" is none of adaptive, busy, interrupt"},
+		{"--idle-us=", "--idle-us: \"\" is not a number from 0 to 1000000"},
 		{"--idle-us -1", "--idle-us -1: \"-1\" is not a number from 0 to 1000000"},
 		{"--idle-us 1000001",
 		 "--idle-us 1000001: \"1000001\" is not a number from 0 to 1000000"},

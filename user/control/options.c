@@ -237,12 +237,13 @@ void options_help(FILE *to)
 	}
 }
 
-/* "--name value: reason" */
+/* "--name value: reason"; without a value, or with an empty one, "--name: reason". */
 static int blame(struct complaint *c, const struct option_row *row, const char *value,
 		 const char *reason)
 {
-	return complain(c, "--%s%s%.200s: %s", row->name, value ? " " : "", value ? value : "",
-			reason);
+	if (!value)
+		value = "";
+	return complain(c, "--%s%s%.200s: %s", row->name, *value ? " " : "", value, reason);
 }
 
 /* Reads the option at argv[*at], and its value; *at then is the last argument used. */
