@@ -231,10 +231,26 @@ complete_words() { # what follows the words
 	)
 }
 out="$(complete_words '')/$(complete_words port '')/$(complete_words port show '')"
-out+="/$(complete_words stats b)/$(complete_words --me)/$(complete_words fdb '')/"
+out+="/$(complete_words stats b)/$(complete_words qemu --me)/$(complete_words fdb '')/"
 out+=$(complete_words stats --workers --for "")/$(complete_words stats --w)
 [ "$out" = "fdb help port qemu stats status/add del show/a b/b/--memory/show//--workers" ]
 report completion $? "$out"
+all='--name --run-dir -j --help --version'
+out="$(complete_words -)/$(complete_words status -)/$(complete_words qemu a -)/"
+out+="$(complete_words stats -)/$(complete_words stats --workers '')"
+[ "$out" = "$all/$all/${all/-j/-j --memory}/${all/-j/-j --workers --for}/" ]
+report completion_own_options $? "$out"
+mkdir "$dir/switches"
+cd_elsewhere() { # /run/vxs is somebody's, so this is what the completion has in its place
+	# shellcheck disable=SC2317 # the completion calls it
+	cd() { builtin cd "$dir/switches" || return; }
+	complete_words --name ''
+}
+out="$(cd_elsewhere)"
+mkdir "$dir/switches/t1" "$dir/switches/t2"
+out+="/$(cd_elsewhere)"
+[ "$out" = "/t1 t2" ]
+report completion_names $? "$out"
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
