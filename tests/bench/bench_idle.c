@@ -22,12 +22,12 @@ static struct {
 	int cpu;
 } opt = {.cpu = -1};
 
-static void usage(void)
+static void usage(bool asked)
 {
 	fputs("usage: bench_idle --dir DIRECTORY --vms N [--cpu N]\n"
 	      "       the sockets are DIRECTORY/i1.sock, DIRECTORY/i2.sock, ...\n",
-	      stderr);
-	exit(2);
+	      asked ? stdout : stderr);
+	exit(asked ? 0 : 2);
 }
 
 static void parse(int argc, char **argv)
@@ -36,6 +36,7 @@ static void parse(int argc, char **argv)
 		{"dir", required_argument, NULL, 'd'},
 		{"vms", required_argument, NULL, 'n'},
 		{"cpu", required_argument, NULL, 'c'},
+		{"help", no_argument, NULL, 'H'},
 		{NULL, 0, NULL, 0},
 	};
 	int o;
@@ -48,10 +49,10 @@ static void parse(int argc, char **argv)
 		else if (o == 'c')
 			opt.cpu = atoi(optarg);
 		else
-			usage();
+			usage(o == 'H');
 	}
 	if (!opt.dir || !opt.vms)
-		usage();
+		usage(false);
 }
 
 /* A connection, memory, and three eventfds a ring: eight each. */

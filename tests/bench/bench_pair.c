@@ -26,14 +26,14 @@ static struct {
 	bool tso, large, unasked, listen;
 } opt = {.mode = "one", .size = 64, .seconds = 1, .cpu = -1};
 
-static void usage(void)
+static void usage(bool asked)
 {
 	fputs("usage: bench_pair --a SOCKET --b SOCKET [--mode one|both|ping] [--size BYTES]\n"
 	      "                  [--seconds S] [--cpu N]\n"
 	      "       bench_pair --a SOCKET --b SOCKET --tso mergeable|large [--unasked]\n"
 	      "                  [--listen] [--seconds S] [--cpu N]\n",
-	      stderr);
-	exit(2);
+	      asked ? stdout : stderr);
+	exit(asked ? 0 : 2);
 }
 
 static void parse_tso(const char *buffers)
@@ -41,17 +41,23 @@ static void parse_tso(const char *buffers)
 	opt.tso = true;
 	opt.large = !strcmp(buffers, "large");
 	if (!opt.large && strcmp(buffers, "mergeable") != 0)
-		usage();
+		usage(false);
 }
 
 static void parse(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"a", required_argument, NULL, 'a'},       {"b", required_argument, NULL, 'b'},
-		{"mode", required_argument, NULL, 'm'},    {"size", required_argument, NULL, 's'},
-		{"seconds", required_argument, NULL, 't'}, {"cpu", required_argument, NULL, 'c'},
-		{"tso", required_argument, NULL, 'o'},     {"unasked", no_argument, NULL, 'u'},
-		{"listen", no_argument, NULL, 'l'},        {NULL, 0, NULL, 0},
+		{"a", required_argument, NULL, 'a'},
+		{"b", required_argument, NULL, 'b'},
+		{"mode", required_argument, NULL, 'm'},
+		{"size", required_argument, NULL, 's'},
+		{"seconds", required_argument, NULL, 't'},
+		{"cpu", required_argument, NULL, 'c'},
+		{"tso", required_argument, NULL, 'o'},
+		{"unasked", no_argument, NULL, 'u'},
+		{"listen", no_argument, NULL, 'l'},
+		{"help", no_argument, NULL, 'H'},
+		{NULL, 0, NULL, 0},
 	};
 	int o;
 
@@ -75,10 +81,10 @@ static void parse(int argc, char **argv)
 		else if (o == 'o')
 			parse_tso(optarg);
 		else
-			usage();
+			usage(o == 'H');
 	}
 	if (!opt.a || !opt.b || opt.size < 14 || opt.size > BENCH_FRAME || opt.seconds <= 0)
-		usage();
+		usage(false);
 }
 
 /* Takes what is on its way, up to @n frames, until nothing comes any more; how many there were. */
@@ -308,7 +314,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(opt.mode, "ping"))
 		run_ping(a, b);
 	else
-		usage();
+		usage(false);
 	fake_vm_close(a);
 	fake_vm_close(b);
 	return 0;

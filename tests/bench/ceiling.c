@@ -28,10 +28,10 @@ static struct {
 static struct vm *vm[2];
 static struct vxs_port_stats stats[2];
 
-static void usage(void)
+static void usage(bool asked)
 {
-	fputs("usage: ceiling --a SOCKET --b SOCKET [--cpu N]\n", stderr);
-	exit(2);
+	fputs("usage: ceiling --a SOCKET --b SOCKET [--cpu N]\n", asked ? stdout : stderr);
+	exit(asked ? 0 : 2);
 }
 
 static void parse(int argc, char **argv)
@@ -40,6 +40,7 @@ static void parse(int argc, char **argv)
 		{"a", required_argument, NULL, 'a'},
 		{"b", required_argument, NULL, 'b'},
 		{"cpu", required_argument, NULL, 'c'},
+		{"help", no_argument, NULL, 'H'},
 		{NULL, 0, NULL, 0},
 	};
 	int o;
@@ -50,10 +51,10 @@ static void parse(int argc, char **argv)
 		else if (o == 'c')
 			opt.cpu = atoi(optarg);
 		else
-			usage();
+			usage(o == 'H');
 	}
 	if (!opt.socket[0] || !opt.socket[1])
-		usage();
+		usage(false);
 }
 
 /* 64 bytes at once, and an overlapping rest: no call, no loop by bytes. */

@@ -47,10 +47,11 @@ static uint64_t free_frame[OUT];
 static unsigned n_free, ifindex;
 static volatile sig_atomic_t stop;
 
-static void usage(void)
+static void usage(bool asked)
 {
-	fputs("usage: ceiling_nic --if INTERFACE --shared FILE [--cpu N]\n", stderr);
-	exit(2);
+	fputs("usage: ceiling_nic --if INTERFACE --shared FILE [--cpu N]\n",
+	      asked ? stdout : stderr);
+	exit(asked ? 0 : 2);
 }
 
 static void parse(int argc, char **argv)
@@ -59,6 +60,7 @@ static void parse(int argc, char **argv)
 		{"if", required_argument, NULL, 'i'},
 		{"shared", required_argument, NULL, 's'},
 		{"cpu", required_argument, NULL, 'c'},
+		{"help", no_argument, NULL, 'H'},
 		{NULL, 0, NULL, 0},
 	};
 	int o;
@@ -71,10 +73,10 @@ static void parse(int argc, char **argv)
 		else if (o == 'c')
 			opt.cpu = atoi(optarg);
 		else
-			usage();
+			usage(o == 'H');
 	}
 	if (!opt.ifname || !opt.shared)
-		usage();
+		usage(false);
 	ifindex = if_nametoindex(opt.ifname);
 	if (!ifindex)
 		bench_die(opt.ifname, "no such interface");

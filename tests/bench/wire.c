@@ -43,22 +43,27 @@ static uint8_t to_vm[1514], to_wire[1514];
 static struct fake_vm *vm;
 static struct bench_shared *shared;
 
-static void usage(void)
+static void usage(bool asked)
 {
 	fputs("usage: wire --vm SOCKET | --shared FILE --if FAR-END [--mode in|out] [--size "
 	      "BYTES]\n"
 	      "            [--seconds S] [--cpu N]\n",
-	      stderr);
-	exit(2);
+	      asked ? stdout : stderr);
+	exit(asked ? 0 : 2);
 }
 
 static void parse(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"vm", required_argument, NULL, 'v'},   {"shared", required_argument, NULL, 'h'},
-		{"if", required_argument, NULL, 'i'},   {"mode", required_argument, NULL, 'm'},
-		{"size", required_argument, NULL, 's'}, {"seconds", required_argument, NULL, 't'},
-		{"cpu", required_argument, NULL, 'c'},  {NULL, 0, NULL, 0},
+		{"vm", required_argument, NULL, 'v'},
+		{"shared", required_argument, NULL, 'h'},
+		{"if", required_argument, NULL, 'i'},
+		{"mode", required_argument, NULL, 'm'},
+		{"size", required_argument, NULL, 's'},
+		{"seconds", required_argument, NULL, 't'},
+		{"cpu", required_argument, NULL, 'c'},
+		{"help", no_argument, NULL, 'H'},
+		{NULL, 0, NULL, 0},
 	};
 	int o;
 
@@ -78,11 +83,11 @@ static void parse(int argc, char **argv)
 		else if (o == 'c')
 			opt.cpu = atoi(optarg);
 		else
-			usage();
+			usage(o == 'H');
 	}
 	if (!opt.vm == !opt.shared || !opt.ifname || opt.size < 14 || opt.size > 1514 ||
 	    opt.seconds <= 0)
-		usage();
+		usage(false);
 	ifindex = if_nametoindex(opt.ifname);
 	if (!ifindex)
 		bench_die(opt.ifname, "no such interface");
@@ -293,7 +298,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(opt.mode, "out"))
 		run_out();
 	else
-		usage();
+		usage(false);
 	fake_vm_close(vm);
 	unload();
 	return 0;
