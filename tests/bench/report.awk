@@ -15,6 +15,8 @@ BEGIN {
 	n_peers = split(peers, peer, " ")
 	title["vxs"] = "vxs"; title["testpmd"] = "testpmd"; title["ovs"] = "OVS-DPDK"
 	title["ceiling"] = "ceiling"
+	ratio_title["testpmd"] = "/testpmd"; ratio_title["ovs"] = "/OVS"; ratio_title["ceiling"] = "/ceil"
+	ratio_width["testpmd"] = 8; ratio_width["ovs"] = 7; ratio_width["ceiling"] = 6 # 100 columns in all
 	add_metric("bits", "Gbit/s", 1e9, "bit/s")
 	add_metric("rate", "Mpps", 1e6, "frames/s")
 	add_metric("kept", "x", 1, "rate with idle VMs / rate without")
@@ -116,7 +118,8 @@ function print_row(r, m,    name, unit, i, scale, line, ranges, middle, points) 
 		if (peer[i] == "vxs" || !has_vxs)
 			continue
 		middle = ratio_of(r, peer[i], m)
-		line = line sprintf(" %7s", middle == "" ? "-" : sprintf("%.2f", middle))
+		line = line sprintf(" %*s", ratio_width[peer[i]],
+				    middle == "" ? "-" : sprintf("%.2f", middle))
 	}
 	print line
 	sub(/ +$/, "", ranges)
@@ -208,8 +211,7 @@ END {
 		head = head sprintf(" %10s", title[peer[i]])
 	for (i = 1; has_vxs && i <= n_peers; i++)
 		if (peer[i] != "vxs")
-			head = head sprintf(" %7s", "/" (peer[i] == "ovs" ? "OVS" : \
-						       peer[i] == "testpmd" ? "tstpmd" : "ceil"))
+			head = head sprintf(" %*s", ratio_width[peer[i]], ratio_title[peer[i]])
 	print head
 	printf "" >data
 	for (r = 1; r <= n_rows; r++) {
@@ -225,8 +227,8 @@ END {
 		print_remarks(row[r])
 		text = text (r > 1 ? ",\n" : "") json_row(row[r])
 	}
-	printf "\nMedians of %d rounds of %s s, their ranges below; Mpps: million frames a second, us: there and\n", \
-		rounds, seconds
+	printf "\nMedians of %d round%s of %s s, their ranges below; Mpps: million frames a second, us: there and\n", \
+		rounds, rounds == 1 ? "" : "s", seconds
 	print "back, share kept: of the rate without the idle VMs, %: of one CPU, MiB: resident, \"own\" without the"
 	print "guests' memory, /1000 and /s: system calls in a thousand frames and a second. The last columns are"
 	print "vxs's figure divided by the other's (medians of rounds)."

@@ -36,8 +36,8 @@ cat >"$dir/results" <<-END
 	missed vxs kept 0.7 alone 4000000 rate 2800000 sent 10 lost 0
 END
 
-report() { # PEERS
-	gawk -v peers="$1" -v rounds=3 -v seconds=0.5 -v json="$dir/json" -v data="$dir/data" \
+report() { # PEERS [ROUNDS]
+	gawk -v peers="$1" -v rounds="${2:-3}" -v seconds=0.5 -v json="$dir/json" -v data="$dir/data" \
 		-f tests/bench/report.awk "$dir/results" >"$dir/table"
 }
 
@@ -57,6 +57,7 @@ says() {
 report "vxs testpmd"
 says "median and ratio" table "flow Mpps 40.0 20.0 2.00"
 says "range" table " 20.0-90.0 10.0-30.0"
+says "rounds" table "Medians of 3 rounds of 0.5 s, their ranges below; Mpps: million frames a second, us: there and"
 says "losses" table " lost: testpmd 0.33 % (1)"
 says "percentile" table "ping p99.9 us 5.00 5.00 1.00"
 says "bits instead of frames" table "tso Gbit/s - 17.7 -"
@@ -83,8 +84,20 @@ if command -v python3 >/dev/null; then
 		failed=$((failed + 1))
 	fi
 fi
+report "vxs testpmd ovs ceiling"
+says "heads" table " unit vxs testpmd OVS-DPDK ceiling /testpmd /OVS /ceil"
+width=$(awk '{ print length($0) }' "$dir/table" | head -n 1)
+if [ "$width" -eq 100 ] && [ "$(sed -n 2p "$dir/table" | wc -c)" -eq 101 ]; then
+	echo "ok bench_report/width"
+	passed=$((passed + 1))
+else
+	echo "FAIL bench_report/width: $width columns, not 100 in each line"
+	failed=$((failed + 1))
+fi
 report testpmd
 says "no ratios without vxs" table "flow Mpps 20.0"
+report testpmd 1
+says "one round" table "Medians of 1 round of 0.5 s, their ranges below; Mpps: million frames a second, us: there and"
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
