@@ -4,9 +4,9 @@
 #
 # tests/bench/insn.sh [update]
 #
-# Runs tests/bench/insn under callgrind, prints a line for each path, and fails when one is
-# more than 3 % over its budget, which stands in tests/bench/insn.budget, or has none, or is gone. `update`
-# writes the figures of this run there. Not measured is what an instruction costs: a cache miss
+# Runs tests/bench/insn under callgrind, prints a line for each path, and fails when one is more than
+# 3 % over its budget, which stands in tests/bench/insn.budget, or has none, or is gone (insn.awk).
+# `update` writes the figures of this run there. Not measured is what an instruction costs: a cache miss
 # counts as much as an addition.
 #
 # The budget holds for one architecture and about one compiler, which its head names; elsewhere the
@@ -67,33 +67,5 @@ if ! grep -qsxF "# compiler: $compiler" "$budget"; then
 	echo "skip: the budget is another compiler's, nothing is compared with it ($compiler)"
 	strict=''
 fi
-awk -v over="$over" -v strict="$strict" '
-	FNR == NR { if (!/^#/) budget[$1] = $2; next }
-	{
-		change = ""
-		if (!strict) {
-			verdict = "skip"
-		} else if (!($1 in budget)) {
-			verdict = "FAIL"
-			change = "  not in the budget: BUDGET=update"
-		} else {
-			verdict = $2 > budget[$1] * (1 + over / 100) ? "FAIL" : "ok"
-			change = sprintf("  budget %.1f, %+.1f %%", budget[$1], 100 * ($2 / budget[$1] - 1))
-			if ($2 < budget[$1] * (1 - over / 100))
-				change = change ": BUDGET=update keeps it"
-		}
-		printf "%-4s insn/%-22s %7.1f%s\n", verdict, $1, $2, change
-		count[verdict]++
-		delete budget[$1]
-	}
-	END {
-		for (name in budget) {
-			if (!strict)
-				break
-			printf "FAIL insn/%-22s %7s  in the budget, but not measured\n", name, "-"
-			count["FAIL"]++
-		}
-		printf "%d passed, %d failed", count["ok"], count["FAIL"]
-		printf count["skip"] ? sprintf(", %d skipped\n", count["skip"]) : "\n"
-		exit count["FAIL"] > 0
-	}' "$([ -e "$budget" ] && echo "$budget" || echo /dev/null)" "$work/counts"
+awk -v over="$over" -v strict="$strict" -f tests/bench/insn.awk \
+	"$([ -e "$budget" ] && echo "$budget" || echo /dev/null)" "$work/counts"
