@@ -52,6 +52,9 @@ struct port {
 	/* worker 0's entry for this port in the map port_stats; see port_stats() in worker.h */
 	struct vxs_port_stats *stats;
 
+	/* written by control at any time, read by workers (relaxed) */
+	uint32_t takes; /* OFFLOAD_* that the port's peer takes: for GRO. out() may know better */
+
 	/* set by control before the port is published, and changed while no worker has the queue */
 	struct worker *worker[PORT_QUEUES_MAX]; /* who polls each in-queue */
 

@@ -92,10 +92,12 @@ struct batch {
 	struct port *in;   /* where the frames come from */
 	unsigned in_queue; /* and through which of its queues */
 	void *lent;        /* the in side's own, from in() to done() */
+	bool hashed;       /* the NIC has told hash[] of each frame */
 	unsigned n;
 	unsigned n_pieces;
 	struct frame frame[BATCH_FRAMES];
 	struct piece piece[BATCH_PIECES];
+	uint32_t hash[BATCH_FRAMES]; /* of the flow, by frame; 0: the NIC knows none */
 };
 
 #endif

@@ -46,6 +46,12 @@ static __always_inline void copy_piece(uint8_t *to, const uint8_t *from, uint32_
 		copy_ends(to, from, n, 32);
 }
 
+/* A run of memory that a frame is written to. */
+struct span {
+	uint8_t *at;
+	uint32_t len;
+};
+
 /* A frame read as a stream, for destinations that take it in parts. */
 struct frame_stream {
 	const uint8_t *at;
