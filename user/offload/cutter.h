@@ -33,16 +33,23 @@ struct cutter {
 	const struct frame *f;
 	struct frame_stream payload; /* what comes behind the headers, from the next cut's on */
 	uint32_t payload_left;       /* bytes in it */
-	uint32_t now;                /* bytes of the current cut's payload, not written yet */
+	uint32_t now;                /* bytes of the current cut's payload, not taken from it yet */
 	uint32_t size;               /* of a full cut's payload */
 	uint32_t done;               /* payload of earlier cuts: offset in sequence or datagram */
 	uint32_t takes;
 	uint32_t l3_at, l4_at;
-	uint32_t hdr_len;                 /* bytes in hdr[] */
-	uint32_t fragment_at;             /* UFO over IPv6: where the fragment header stands */
-	uint32_t sum;                     /* UFO: of the whole datagram */
+	uint32_t hdr_len;     /* bytes in hdr[] */
+	uint32_t fragment_at; /* UFO over IPv6: where the fragment header stands */
+	uint32_t l3_sum;      /* IPv4: of the header without what differs from cut to cut */
+	uint32_t l4_sum;      /* of pseudo and layer 4 header without that */
+	uint32_t seq;         /* TCP: of the first cut */
+	uint16_t id;          /* IPv4: of the first cut */
+	uint8_t tcp_flags;    /* of the whole */
+	uint8_t kind;         /* enum cut_kind, in cutter.c */
+	bool is_ip6;
+	bool is_last;
 	unsigned n;                       /* cuts that were made ready */
-	uint8_t hdr[OFFLOAD_HDR_MAX + 8]; /* of the current cut */
+	uint8_t hdr[OFFLOAD_HDR_MAX + 8]; /* of all cuts, where they are the same */
 };
 
 /**

@@ -40,6 +40,11 @@
  */
 #define OFFLOAD_HDR_MAX 512
 #define OFFLOAD_AT_MIN  34 /* csum_start: no less than Ethernet and the smallest IP header */
+/*
+ * Frames that one may be cut into: 64 KB with the smallest segment that Linux sends (48 bytes with
+ * options) are 1821. Bounds the work that a gso_size of 1 would make.
+ */
+#define OFFLOAD_CUTS_MAX 2048
 
 /** offload_guest_takes() - OFFLOAD_* that a driver takes, by its virtio features (GUEST_*). */
 uint32_t offload_guest_takes(uint64_t features);
@@ -68,7 +73,8 @@ static inline bool offload_is_none(const struct frame *f)
  * - gso_type is NONE, TCPV4, TCPV6 (perhaps with ECN), UDP or UDP_L4; if not NONE, NEEDS_CSUM is
  *   set, gso_size is not 0, the headers were parsed and are what gso_type says, csum_start is where
  *   the TCP or UDP header begins, and hdr_len is where it ends: within the frame and within
- *   OFFLOAD_HDR_MAX. hdr_len as it came is never believed (5.1.6.4.1).
+ *   OFFLOAD_HDR_MAX. hdr_len as it came is never believed (5.1.6.4.1). It becomes no more than
+ *   OFFLOAD_CUTS_MAX cuts.
  * - A frame whose payload is no longer than gso_size has nothing to be cut: gso_type is NONE.
  *
  * Headers are copied once out of memory that the guest may rewrite, and judged there. The layer 3
