@@ -68,6 +68,12 @@ void cutter_open(struct cutter *c, const struct batch *b, const struct frame *f,
 /** cutter_next() - make the next cut ready: c->len and c->offload. False: there is none. */
 bool cutter_next(struct cutter *c);
 
+/* How many cuts there are behind the current one. */
+static inline unsigned cutter_rest(const struct cutter *c)
+{
+	return c->size ? (c->payload_left + c->size - 1) / c->size : 0;
+}
+
 /**
  * cutter_write() - write the current cut, once
  * @c:  after cutter_next()

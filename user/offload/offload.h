@@ -54,7 +54,11 @@ uint32_t offload_guest_asks(uint64_t features);
 /* Nothing is left open on this frame: the usual case, and one comparison. */
 static inline bool offload_is_none(const struct frame *f)
 {
-	return !f->offload.flags && !f->offload.gso_type;
+	uint16_t both;
+
+	_Static_assert(offsetof(struct frame_offload, gso_type) == 1, "behind flags");
+	memcpy(&both, &f->offload, sizeof(both));
+	return !both;
 }
 
 /**

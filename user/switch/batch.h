@@ -93,6 +93,7 @@ struct batch {
 	unsigned in_queue; /* and through which of its queues */
 	void *lent;        /* the in side's own, from in() to done() */
 	bool hashed;       /* the NIC has told hash[] of each frame */
+	bool open;         /* offload says something on some frames; false: all zero on all */
 	unsigned n;
 	unsigned n_pieces;
 	struct frame frame[BATCH_FRAMES];

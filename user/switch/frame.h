@@ -107,4 +107,23 @@ static __always_inline void frame_copy(uint8_t *to, const struct batch *b, const
 	}
 }
 
+/* The whole frame over @n runs of memory, which are of its length together or longer. */
+static inline void frame_write(const struct span *to, unsigned n, const struct batch *b,
+			       const struct frame *f)
+{
+	struct frame_stream s;
+	uint32_t left = f->len, part;
+
+	if (n && to->len >= left) {
+		frame_copy(to->at, b, f);
+		return;
+	}
+	stream_open(&s, b, f);
+	for (; n && left; n--, to++) {
+		part = to->len < left ? to->len : left;
+		stream_copy(&s, to->at, part);
+		left -= part;
+	}
+}
+
 #endif

@@ -12,7 +12,7 @@ unsigned vm_in(struct port *p, struct worker *w, unsigned queue, struct batch *b
 	if (!q || q->broken)
 		return 0;
 	b->lent = q;
-	taken = vq_split_in(q, port_stats(p, w), b);
+	taken = vq_in(q, port_stats(p, w), b);
 	if (q->broken)
 		worker_event(w, EVENT_BROKEN, p->id, 2 * queue + 1);
 	return taken;
@@ -26,7 +26,7 @@ void vm_done(struct port *p, struct worker *w, unsigned queue, struct batch *b)
 
 	(void)p;
 	(void)queue;
-	vq_split_done(q);
+	vq_done(q);
 	worker_syscalls(w, q->calls - calls);
 }
 
@@ -38,7 +38,7 @@ bool vm_wait(struct port *p, struct worker *w, unsigned queue, bool on)
 	if (!q || q->broken)
 		return false;
 	/* Nobody can end our sleep on behalf of a queue that has no kick fd. */
-	return vq_split_wait(q, on) || (on && __atomic_load_n(&q->no_kick, __ATOMIC_RELAXED));
+	return vq_wait(q, on) || (on && __atomic_load_n(&q->no_kick, __ATOMIC_RELAXED));
 }
 
 const struct port_ops vm_port_ops = {

@@ -25,7 +25,7 @@ void vm_out(struct port *p, struct worker *w, const struct batch *b, const uint1
 		return;
 	}
 	was_broken = __atomic_load_n(&q->broken, __ATOMIC_RELAXED);
-	vq_split_out(q, stats, b, which, n);
+	vq_out(q, stats, b, which, n);
 	worker_syscalls(w, stats->out_calls - calls);
 	if (!was_broken && __atomic_load_n(&q->broken, __ATOMIC_RELAXED))
 		worker_event(w, EVENT_BROKEN, p->id, 2 * queue);

@@ -8,6 +8,8 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 
+#include "offload/offload.h"
+
 #define HAS(features, bit) (!!((features) >> (bit)&1))
 
 static bool is_aligned(const void *p, uintptr_t to)
@@ -59,6 +61,9 @@ int vq_new(struct vq **out, const struct vq_setup *setup)
 	q->event_idx = HAS(setup->features, VIRTIO_RING_F_EVENT_IDX);
 	q->indirect = HAS(setup->features, VIRTIO_RING_F_INDIRECT_DESC);
 	q->mergeable = HAS(setup->features, VIRTIO_NET_F_MRG_RXBUF);
+	q->notify_on_empty = HAS(setup->features, VIRTIO_F_NOTIFY_ON_EMPTY);
+	q->asks = offload_guest_asks(setup->features);
+	q->takes = offload_guest_takes(setup->features);
 	q->hdr_len = q->mergeable || HAS(setup->features, VIRTIO_F_VERSION_1) ? VQ_HDR_MAX
 									      : VQ_HDR_LEGACY;
 	q->enabled = setup->enabled;

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <linux/virtio_ring.h>
 
 #include "switch/batch.h"
@@ -49,6 +50,9 @@ struct vq {
 	bool event_idx;
 	bool indirect;
 	bool mergeable;
+	bool notify_on_empty; /* call whenever all that was available is used (legacy) */
+	uint32_t asks;        /* OFFLOAD_* that the driver may ask for; in-queue */
+	uint32_t takes;       /* OFFLOAD_* that it takes; out-queue */
 
 	/* written by control at any time, read by workers (relaxed atomics) */
 	bool enabled; /* SET_VRING_ENABLE; frames from a disabled in-queue are discarded */
@@ -99,11 +103,53 @@ void vq_free(struct vq *q);
 /** vq_broken_text() - why a queue broke, for people. */
 const char *vq_broken_text(enum vq_broken why);
 
+/* A queue that breaks the rules is left alone for good; what was lent of it stays valid. */
+static inline void vq_break(struct vq *q, enum vq_broken why)
+{
+	__atomic_store_n(&q->broken, why, __ATOMIC_RELEASE);
+}
+
+/*
+ * Reads guest memory once: the compiler knows nothing of the value but that it is in a register,
+ * and can't read it again where it is used after it was checked.
+ */
+static inline uint64_t guest_read64(const void *at)
+{
+	uint64_t value;
+
+	memcpy(&value, at, sizeof(value));
+	__asm__("" : "+r"(value));
+	return value;
+}
+
 /* The hot side, for split rings. @stats are the counters of its port. */
 unsigned vq_split_in(struct vq *q, struct vxs_port_stats *stats, struct batch *b);
 void vq_split_done(struct vq *q);
 unsigned vq_split_out(struct vq *q, struct vxs_port_stats *stats, const struct batch *b,
 		      const uint16_t *which, unsigned n);
 bool vq_split_wait(struct vq *q, bool on);
+
+/* The hot side, for any ring. */
+
+static inline unsigned vq_in(struct vq *q, struct vxs_port_stats *stats, struct batch *b)
+{
+	return vq_split_in(q, stats, b);
+}
+
+static inline void vq_done(struct vq *q)
+{
+	vq_split_done(q);
+}
+
+static inline unsigned vq_out(struct vq *q, struct vxs_port_stats *stats, const struct batch *b,
+			      const uint16_t *which, unsigned n)
+{
+	return vq_split_out(q, stats, b, which, n);
+}
+
+static inline bool vq_wait(struct vq *q, bool on)
+{
+	return vq_split_wait(q, on);
+}
 
 #endif

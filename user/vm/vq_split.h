@@ -20,29 +20,10 @@
  * once a batch: one acquire (available index) and one release (used index) for all its chains.
  *
  * Work per call is bounded: BATCH_FRAMES chains, of CHAIN_MAX descriptors at most, and no new chain
- * is begun after STEPS_MAX descriptors.
+ * is begun after STEPS_MAX descriptors; out, see OUT_STEPS_MAX in vq_put.h.
  */
 #define CHAIN_MAX 1024 /* what any driver in use stays below (QEMU's own limit) */
 #define STEPS_MAX 4096
-
-static inline unsigned ring_broken(struct vq *q, enum vq_broken why)
-{
-	__atomic_store_n(&q->broken, why, __ATOMIC_RELEASE);
-	return why;
-}
-
-/*
- * Reads guest memory once: the compiler knows nothing of the value but that it is in a register,
- * and can't read it again where it is used after it was checked.
- */
-static inline uint64_t guest_read64(const void *at)
-{
-	uint64_t value;
-
-	memcpy(&value, at, sizeof(value));
-	__asm__("" : "+r"(value));
-	return value;
-}
 
 /* One descriptor, copied out of guest memory. */
 struct desc {
@@ -183,8 +164,11 @@ static inline unsigned chain_open(struct vq *q, struct chain *c, uint32_t head)
 	c->table = (const uint8_t *)q->desc;
 	c->size = q->size;
 	c->in_table = false;
-	if (head >= q->size)
+	if (head >= q->size) {
+		c->left = 0; /* nobody looks, but compilers can't see that */
+		c->desc = (struct desc){0};
 		return VQ_BAD_HEAD;
+	}
 	c->left = (q->size < CHAIN_MAX ? q->size : CHAIN_MAX) - 1;
 	load_desc(c, head);
 	return c->desc.flags & VRING_DESC_F_INDIRECT ? enter_indirect(q, c) : VQ_OK;
@@ -236,12 +220,14 @@ static inline void notify(struct vq *q)
 		need = !(__atomic_load_n(&q->avail->flags, __ATOMIC_RELAXED) &
 			 VRING_AVAIL_F_NO_INTERRUPT);
 	}
+	if (q->notify_on_empty && !need) /* virtio 1.2, 6.3 */
+		need = __atomic_load_n(&q->avail->idx, __ATOMIC_RELAXED) == q->avail_at;
 	q->signalled_valid = true;
 	if (!need)
 		return;
 	n = write(fd, &one, sizeof(one)); /* EAGAIN: it is readable already */
 	if (n < 0 && errno == EINTR)      /* it waited, until control/watchdog.c came */
-		ring_broken(q, VQ_BAD_CALL);
+		vq_break(q, VQ_BAD_CALL);
 	__atomic_store_n(&q->calls, q->calls + 1, __ATOMIC_RELAXED);
 }
 

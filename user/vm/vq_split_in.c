@@ -1,103 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The guest's transmit queue, split: lends its frames, and gives the chains back. */
 #include "vm/vq_split.h"
-
-#include <linux/virtio_net.h>
-
-#include "switch/count.h"
-
-/* What take() says beside enum vq_broken. */
-#define TAKE_FRAME VQ_OK
-#define TAKE_LATER (VQ_BROKEN_MAX + 0) /* no room for its pieces in this batch */
-#define TAKE_SHORT (VQ_BROKEN_MAX + 1)
-#define TAKE_LONG  (VQ_BROKEN_MAX + 2)
-
-struct taking {
-	uint8_t hdr[VQ_HDR_MAX];
-	uint32_t hdr_have;
-	uint32_t len;      /* of the frame */
-	unsigned first, n; /* its pieces */
-};
-
-/* Adds what one descriptor points to: header bytes first, then pieces of the frame. */
-static inline unsigned take_desc(struct vq *q, struct batch *b, const struct desc *d,
-				 struct taking *t)
-{
-	uint64_t gpa = d->gpa;
-	uint32_t left = d->len;
-
-	while (left) {
-		uint32_t n = left;
-		const uint8_t *at = vu_mem_gpa(q->mem, &q->cursor, gpa, &n);
-
-		if (!at)
-			return VQ_BAD_ADDRESS;
-		gpa += n;
-		left -= n;
-		if (t->hdr_have < q->hdr_len) {
-			uint32_t part = q->hdr_len - t->hdr_have;
-
-			if (part > n)
-				part = n;
-			if (part == VQ_HDR_MAX)
-				memcpy(t->hdr, at, VQ_HDR_MAX);
-			else
-				memcpy(t->hdr + t->hdr_have, at, part);
-			t->hdr_have += part;
-			at += part;
-			n -= part;
-			if (!n)
-				continue;
-		}
-		/* compared before it is added: the sum of two lengths may pass 2^32 */
-		if (n > FRAME_MAX - t->len)
-			return TAKE_LONG;
-		if (t->first + t->n == BATCH_PIECES)
-			return t->first ? TAKE_LATER : TAKE_LONG;
-		b->piece[t->first + t->n++] = (struct piece){.at = at, .len = n};
-		t->len += n;
-	}
-	return VQ_OK;
-}
-
-/* Copies the first bytes of the frame, and shortens the pieces by them. */
-static inline void take_head(struct batch *b, struct frame *f, const struct taking *t)
-{
-	struct piece *p = &b->piece[t->first];
-	uint8_t *to = f->head + FRAME_HEAD_ROOM;
-	unsigned skip = 0, have = 0;
-
-	if (p->len > FRAME_HEAD) {
-		memcpy(to, p->at, FRAME_HEAD);
-		p->at += FRAME_HEAD;
-		p->len -= FRAME_HEAD;
-		have = FRAME_HEAD;
-	}
-	while (skip < t->n && have < FRAME_HEAD) {
-		uint32_t n = FRAME_HEAD - have;
-
-		if (n > p->len)
-			n = p->len;
-		memcpy(to + have, p->at, n);
-		have += n;
-		p->at += n;
-		p->len -= n;
-		if (!p->len) {
-			p++;
-			skip++;
-		}
-	}
-	f->len = t->len;
-	f->piece = t->first + skip;
-	f->shape = (struct frame_shape){
-		.n_pieces = t->n - skip, .head_at = FRAME_HEAD_ROOM, .head_len = have};
-}
+#include "vm/vq_take.h"
 
 /* Any chain whatever, as frame b->n. */
 static unsigned take_chain(struct vq *q, struct batch *b, uint32_t head, unsigned *steps)
 {
 	struct taking t = {.first = b->n_pieces};
-	struct frame *f = &b->frame[b->n];
 	struct chain c;
 	unsigned err;
 
@@ -106,73 +15,21 @@ static unsigned take_chain(struct vq *q, struct batch *b, uint32_t head, unsigne
 		++*steps;
 		if (c.desc.flags & VRING_DESC_F_WRITE)
 			return VQ_BAD_ORDER;
-		err = take_desc(q, b, &c.desc, &t);
+		err = take_desc(q, b, c.desc.gpa, c.desc.len, &t);
 		if (err || !chain_has_next(&c))
 			break;
 		err = chain_next(q, &c);
 	}
-	if (err)
-		return err;
-	if (t.hdr_have < q->hdr_len)
-		return VQ_BAD_HEADER;
-	if (t.len < FRAME_MIN)
-		return TAKE_SHORT;
-	take_head(b, f, &t);
-	memcpy(&f->offload, t.hdr, sizeof(f->offload));
-	f->out = FRAME_PORT_NONE;
-	b->n_pieces = t.first + t.n;
-	return TAKE_FRAME;
+	return take_end(q, b, &t, err);
 }
 
-/* No offload is negotiated yet, so a guest that asks for one breaks its promise (5.1.6.2). */
-#define OFFLOADS (VIRTIO_NET_HDR_F_NEEDS_CSUM | 0xff << 8) /* flags and gso_type, little endian */
-
-static inline bool has_bad_offload(const struct frame_offload *o)
-{
-	_Static_assert(VIRTIO_NET_HDR_GSO_NONE == 0, "no bit of gso_type");
-	return (o->flags | o->gso_type << 8) & OFFLOADS;
-}
-
-struct in_count {
-	unsigned short_frame, long_frame, bad_offload;
-	uint64_t bytes;
-	unsigned steps; /* descriptors that take_chain() has looked at */
-};
-
-static void count_in(struct vxs_port_stats *stats, const struct batch *b, const struct in_count *c)
-{
-	stat_add(&stats->in_frames, b->n);
-	stat_add(&stats->in_bytes, c->bytes);
-	stat_drop(stats, short_frame, c->short_frame);
-	stat_drop(stats, long_frame, c->long_frame);
-	stat_drop(stats, bad_offload, c->bad_offload);
-}
-
-/* Takes a chain the general way, and sorts what it is: kept, dropped, or the end (false). */
+/* Takes one chain the general way. False: it stays in the ring, to be taken later or never. */
 static __attribute__((noinline)) bool take(struct vq *q, struct batch *b, uint32_t head,
 					   struct in_count *c)
 {
-	const struct frame *f = &b->frame[b->n];
-	unsigned verdict;
-
-	if (c->steps >= STEPS_MAX)
+	if (b->n == BATCH_FRAMES || c->steps >= STEPS_MAX)
 		return false;
-	verdict = take_chain(q, b, head, &c->steps);
-	if (verdict == TAKE_FRAME && has_bad_offload(&f->offload)) {
-		c->bad_offload++;
-	} else if (verdict == TAKE_FRAME) {
-		c->bytes += f->len;
-		b->n++;
-	} else if (verdict == TAKE_SHORT) {
-		c->short_frame++;
-	} else if (verdict == TAKE_LONG) {
-		c->long_frame++;
-	} else {
-		if (verdict != TAKE_LATER)
-			ring_broken(q, verdict);
-		return false;
-	}
-	return true;
+	return take_verdict(q, b, take_chain(q, b, head, &c->steps), c);
 }
 
 /*
@@ -203,33 +60,6 @@ static __always_inline unsigned look_ahead(struct view *v, struct batch *b, uint
 	return at - avail_at;
 }
 
-/*
- * Copies header and head of @n such frames; fewer are returned if one of them asks for an offload.
- * The header is copied as a whole, not field by field: the bytes lie in the same order.
- */
-static __always_inline unsigned copy_heads(struct batch *b, unsigned n, uint32_t hdr_len,
-					   uint64_t *bytes)
-{
-	const struct piece *p = &b->piece[b->n_pieces];
-	struct frame *f = &b->frame[b->n], *end = f + n;
-	const uint32_t skip = hdr_len + FRAME_HEAD;
-
-	for (; f != end; f++, p++) {
-		const uint8_t *at = p->at - skip;
-		uint64_t first = guest_read64(at);
-
-		_Static_assert(sizeof(f->offload) == sizeof(struct virtio_net_hdr), "one layout");
-		if (first & htole64(OFFLOADS))
-			break;
-		memcpy(&f->offload, &first, sizeof(first));
-		memcpy((uint8_t *)&f->offload + sizeof(first), at + sizeof(first),
-		       sizeof(f->offload) - sizeof(first));
-		memcpy(f->head + FRAME_HEAD_ROOM, at + hdr_len, FRAME_HEAD);
-		*bytes += f->len;
-	}
-	return f - &b->frame[b->n];
-}
-
 /* Takes plain chains, one behind the other, @n at most; returns how many. */
 static __always_inline unsigned take_run(struct vq *q, struct batch *b, unsigned n,
 					 uint32_t hdr_len, struct in_count *c)
@@ -244,7 +74,7 @@ static __always_inline unsigned take_run(struct vq *q, struct batch *b, unsigned
 	for (i = 0, k = m = 0; i < n && k == m; i += k) {
 		m = n - i < LOOK_AHEAD ? n - i : LOOK_AHEAD;
 		k = look_ahead(&v, b, avail_at + i, used_at + i, m, hdr_len);
-		k = copy_heads(b, k, hdr_len, &bytes);
+		k = take_heads(b, k, hdr_len, q->asks, &bytes);
 		b->n += k;
 		b->n_pieces += k;
 	}
@@ -297,25 +127,20 @@ unsigned vq_split_in(struct vq *q, struct vxs_port_stats *stats, struct batch *b
 	struct in_count count = {0};
 	unsigned n;
 
-	b->n = 0;
-	b->n_pieces = 0;
+	take_begin(b);
 	if (q->broken)
 		return 0;
 	n = (uint16_t)(__atomic_load_n(&q->avail->idx, __ATOMIC_ACQUIRE) - q->avail_at);
 	if (!n)
 		return 0;
 	if (n > q->size) {
-		ring_broken(q, VQ_BAD_AVAIL);
+		vq_break(q, VQ_BAD_AVAIL);
 		return 0;
 	}
 	if (n > BATCH_FRAMES)
 		n = BATCH_FRAMES;
 	take_all(q, b, n, &count);
-	if (!__atomic_load_n(&q->enabled, __ATOMIC_RELAXED)) {
-		stat_drop(stats, queue_disabled, b->n);
-		b->n = 0;
-		count.bytes = 0;
-	}
+	take_disabled(q, stats, b, &count);
 	count_in(stats, b, &count);
 	return q->lent;
 }

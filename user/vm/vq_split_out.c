@@ -1,143 +1,91 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The guest's receive queue, split: copies frames into the buffers that the guest offers. */
+#include "vm/vq_put.h"
 #include "vm/vq_split.h"
 
-#include "switch/count.h"
-#include "switch/frame.h"
-
-/*
- * Buffers of no length, or chains of many tiny ones, would let a guest keep us busy for nothing: a
- * batch looks at so many descriptors (256 frames of 64 KB in pages are 4,352), then at no more.
- */
-#define OUT_STEPS_MAX 8192
-
-/* What put() says beside enum vq_broken: nothing was taken from the ring. */
-#define PUT_FULL  (VQ_BROKEN_MAX + 0)
-#define PUT_SHORT (VQ_BROKEN_MAX + 1)
-
-struct out_count {
-	unsigned frames, queue_full, buffer_short, queue_broken;
-	uint64_t bytes, calls;
-	unsigned steps; /* what put_chains() may still do */
-};
-
-/* Header and frame as one stream, written into whatever buffers the guest offers. */
-struct putting {
-	struct frame_stream stream;
-	uint8_t hdr[VQ_HDR_MAX];
-	uint32_t hdr_at; /* bytes of the header that are written */
-	uint32_t hdr_len;
-	uint32_t left;     /* bytes of header and frame that are not */
-	unsigned *steps;   /* descriptors that this batch may still look at */
-	uint8_t *count[2]; /* where num_buffers went, byte by byte */
-};
-
-static void put_header_bytes(struct putting *t, uint8_t **to, uint32_t *n)
+/* Memory of one chain, or as much of it as is needed. */
+static inline unsigned room_in_chain(struct vq *q, struct room *r, uint32_t head, uint32_t *written)
 {
-	for (; *n && t->hdr_at < t->hdr_len; --*n, ++*to, t->hdr_at++) {
-		**to = t->hdr[t->hdr_at];
-		if (t->hdr_at >= VQ_HDR_NUM_BUFFERS)
-			t->count[t->hdr_at - VQ_HDR_NUM_BUFFERS] = *to;
-	}
-}
-
-static inline void put_bytes(struct putting *t, uint8_t *to, uint32_t n)
-{
-	t->left -= n;
-	if (!t->hdr_at && t->hdr_len == VQ_HDR_MAX && n >= VQ_HDR_MAX) {
-		memcpy(to, t->hdr, VQ_HDR_MAX);
-		t->count[0] = to + VQ_HDR_NUM_BUFFERS;
-		t->count[1] = t->count[0] + 1;
-		t->hdr_at = VQ_HDR_MAX;
-		to += VQ_HDR_MAX;
-		n -= VQ_HDR_MAX;
-	} else if (t->hdr_at < t->hdr_len) {
-		put_header_bytes(t, &to, &n);
-	}
-	stream_copy(&t->stream, to, n);
-}
-
-/* Fills one chain; *@written is what it took. */
-static inline unsigned put_chain(struct vq *q, struct chain *c, struct putting *t,
-				 uint32_t *written)
-{
-	unsigned err = VQ_OK;
+	struct chain c;
+	unsigned err;
 
 	*written = 0;
-	while (!err) {
-		uint64_t gpa = c->desc.gpa;
-		uint32_t room = c->desc.len;
-
-		if (!(c->desc.flags & VRING_DESC_F_WRITE))
+	for (err = chain_open(q, &c, head); !err; err = chain_next(q, &c)) {
+		if (!(c.desc.flags & VRING_DESC_F_WRITE))
 			return VQ_BAD_ORDER;
-		if (!*t->steps)
-			return PUT_SHORT;
-		--*t->steps;
-		while (room && t->left) {
-			uint32_t n = room < t->left ? room : t->left;
-			uint8_t *to = vu_mem_gpa(q->mem, &q->cursor, gpa, &n);
-
-			if (!to)
-				return VQ_BAD_ADDRESS;
-			put_bytes(t, to, n);
-			gpa += n;
-			room -= n;
-			*written += n;
-		}
-		if (!t->left || !chain_has_next(c))
-			break;
-		err = chain_next(q, c);
+		err = room_add(q, r, c.desc.gpa, c.desc.len, written);
+		if (err || !r->need || !chain_has_next(&c))
+			return err;
 	}
 	return err;
 }
 
-/* Any chains, mergeable or not. Takes @n_avail chains at most. */
-static unsigned put_chains(struct vq *q, const struct batch *b, const struct frame *f,
-			   unsigned n_avail, struct out_count *count)
+/* The same for a chain of one descriptor in one piece of memory; 0: it isn't one. */
+static inline uint32_t room_in_desc(struct vq *q, struct room *r, uint32_t head)
 {
-	struct putting t = {
-		.hdr_len = q->hdr_len, .left = q->hdr_len + f->len, .steps = &count->steps};
+	const struct vring_desc *d = &q->desc[head];
+	uint64_t off;
+	uint32_t len;
+
+	if (head >= q->size || d->flags != VRING_DESC_F_WRITE || r->n == SPANS_MAX || !*r->steps)
+		return 0;
+	off = __atomic_load_n(&d->addr, __ATOMIC_RELAXED) - q->cursor.gpa;
+	len = __atomic_load_n(&d->len, __ATOMIC_RELAXED);
+	if (off >= q->cursor.ample)
+		return 0;
+	if (len > r->need)
+		len = r->need;
+	if (len > VU_AMPLE)
+		return 0;
+	--*r->steps;
+	r->span[r->n] = (struct span){q->cursor.at + off, len};
+	r->n += len > 0;
+	r->need -= len;
+	return len;
+}
+
+/* See find_room. The used ring is written, but not published. */
+static __always_inline unsigned split_find(struct vq *q, struct room *r, unsigned n_avail,
+					   uint16_t *n_taken)
+{
 	const uint32_t mask = q->size - 1;
+	uint32_t written, head;
 	uint16_t n = 0;
-	struct chain c;
 	unsigned err;
 
-	stream_open(&t.stream, b, f);
-	t.hdr[VQ_HDR_NUM_BUFFERS] = 1;
-	while (t.left) {
-		uint16_t head = __atomic_load_n(&q->avail->ring[(q->avail_at + n) & mask],
-						__ATOMIC_RELAXED);
-		uint32_t written;
-
+	for (;;) {
 		if (n == n_avail)
 			return n == q->size ? PUT_SHORT : PUT_FULL;
-		err = chain_open(q, &c, head);
-		if (!err)
-			err = put_chain(q, &c, &t, &written);
-		if (err)
-			return err;
-		if (t.left && !q->mergeable)
-			return PUT_SHORT;
+		head = __atomic_load_n(&q->avail->ring[(q->avail_at + n) & mask], __ATOMIC_RELAXED);
+		written = room_in_desc(q, r, head);
+		if (!written) {
+			err = room_in_chain(q, r, head, &written);
+			if (err)
+				return err;
+		}
 		write_used(&q->used->ring[(q->used_at + n) & mask], head, written);
 		n++;
+		if (!r->need)
+			break;
+		if (!q->mergeable)
+			return PUT_SHORT;
 	}
-	if (q->mergeable) {
-		*t.count[0] = n & 0xff;
-		*t.count[1] = n >> 8;
-	}
-	q->avail_at += n;
-	q->used_at += n;
+	*n_taken = n;
 	return VQ_OK;
 }
 
-static void count_out(struct vxs_port_stats *stats, const struct out_count *c)
+/* See take_room. */
+static __always_inline void split_take(struct vq *q, uint16_t n)
 {
-	stat_add(&stats->out_frames, c->frames);
-	stat_add(&stats->out_bytes, c->bytes);
-	stat_add(&stats->out_calls, c->calls);
-	stat_drop(stats, queue_full, c->queue_full);
-	stat_drop(stats, buffer_short, c->buffer_short);
-	stat_drop(stats, queue_broken, c->queue_broken);
+	q->avail_at += n;
+	q->used_at += n;
+}
+
+static __attribute__((noinline)) bool put_open(struct vq *q, const struct batch *b,
+					       const struct frame *f, unsigned n_avail,
+					       struct out_count *c)
+{
+	return put_cuts(q, b, f, n_avail, c, split_find, split_take);
 }
 
 /* Writes one frame the general way; false: the ring is of no more use to this batch. */
@@ -145,20 +93,9 @@ static __attribute__((noinline)) bool put(struct vq *q, const struct batch *b,
 					  const struct frame *f, unsigned n_avail,
 					  struct out_count *c)
 {
-	unsigned err = n_avail ? put_chains(q, b, f, n_avail, c) : PUT_FULL;
-
-	if (err == VQ_OK) {
-		c->frames++;
-		c->bytes += f->len;
-	} else if (err == PUT_FULL) {
-		c->queue_full++;
-	} else if (err == PUT_SHORT) {
-		c->buffer_short++;
-	} else {
-		ring_broken(q, err);
-		return false;
-	}
-	return true;
+	if (!put_as_is(b, f, q->takes))
+		return put_open(q, b, f, n_avail, c);
+	return put_whole(q, b, f, n_avail, c, split_find, split_take);
 }
 
 /* What the loops below know of a frame on its way. */
@@ -174,7 +111,7 @@ struct placed {
  */
 static __always_inline unsigned look_ahead(struct view *v, struct placed *to, const struct batch *b,
 					   const uint16_t *which, uint32_t avail_at,
-					   uint32_t used_at, unsigned n, uint32_t hdr_len,
+					   uint32_t used_at, unsigned n, struct plain how,
 					   uint64_t *bytes)
 {
 	const uint32_t ahead = used_at - avail_at, end = avail_at + n;
@@ -183,9 +120,10 @@ static __always_inline unsigned look_ahead(struct view *v, struct placed *to, co
 
 	for (at = avail_at; at != end; at++, to++, which++) {
 		const struct frame *f = &b->frame[*which];
-		uint32_t need = hdr_len + f->len;
+		uint32_t need = how.hdr_len + f->len;
 
-		if (!look_at(v, &l, at, VRING_DESC_F_WRITE) || l.len < need)
+		if (!look_at(v, &l, at, VRING_DESC_F_WRITE) || l.len < need ||
+		    (how.open && !put_as_is(b, f, how.takes)))
 			break;
 		__builtin_prefetch(l.at, 1);
 		__builtin_prefetch(l.at + 64, 1);
@@ -198,20 +136,19 @@ static __always_inline unsigned look_ahead(struct view *v, struct placed *to, co
 }
 
 static __always_inline void copy_frames(const struct placed *to, const struct batch *b, unsigned n,
-					uint32_t hdr_len)
+					struct plain how)
 {
-	static const uint8_t hdr[VQ_HDR_MAX] = {[VQ_HDR_NUM_BUFFERS] = 1};
 	const struct placed *end = to + n;
 
 	for (; to != end; to++) {
-		memcpy(to->at, hdr, hdr_len);
-		frame_copy(to->at + hdr_len, b, to->f);
+		put_header_plain(to->at, to->f, how.hdr_len, how.open);
+		frame_copy(to->at + how.hdr_len, b, to->f);
 	}
 }
 
 /* As many frames as are plain, one behind the other, @n at most; returns how many. */
 static __always_inline unsigned put_run(struct vq *q, const struct batch *b, const uint16_t *which,
-					unsigned n, uint32_t hdr_len, struct out_count *c)
+					unsigned n, struct plain how, struct out_count *c)
 {
 	const uint32_t avail_at = q->avail_at, used_at = q->used_at;
 	struct placed to[LOOK_AHEAD];
@@ -221,14 +158,14 @@ static __always_inline unsigned put_run(struct vq *q, const struct batch *b, con
 
 	for (i = k = m = 0; i < n && k == m; i += k) {
 		m = n - i < LOOK_AHEAD ? n - i : LOOK_AHEAD;
-		k = look_ahead(&v, to, b, which + i, avail_at + i, used_at + i, m, hdr_len, &bytes);
-		copy_frames(to, b, k, hdr_len);
+		k = look_ahead(&v, to, b, which + i, avail_at + i, used_at + i, m, how, &bytes);
+		copy_frames(to, b, k, how);
 	}
 	q->cursor = v.cursor;
 	q->avail_at += i;
 	q->used_at += i;
 	c->frames += i;
-	c->bytes += bytes - (uint64_t)i * hdr_len;
+	c->bytes += bytes - (uint64_t)i * how.hdr_len;
 	return i;
 }
 
@@ -244,10 +181,15 @@ static unsigned put_all(struct vq *q, const struct batch *b, const uint16_t *whi
 		n_avail = (uint16_t)(avail_idx - q->avail_at);
 		if (n_avail && looks_plain(q, VRING_DESC_F_WRITE, q->hdr_len + f->len)) {
 			max = n - i < n_avail ? n - i : n_avail;
-			if (q->hdr_len == VQ_HDR_MAX)
-				max = put_run(q, b, which + i, max, VQ_HDR_MAX, c);
+			if (q->hdr_len == VQ_HDR_LEGACY)
+				max = put_run(q, b, which + i, max,
+					      plain_of(q, VQ_HDR_LEGACY, true), c);
+			else if (b->open)
+				max = put_run(q, b, which + i, max, plain_of(q, VQ_HDR_MAX, true),
+					      c);
 			else
-				max = put_run(q, b, which + i, max, VQ_HDR_LEGACY, c);
+				max = put_run(q, b, which + i, max, plain_of(q, VQ_HDR_MAX, false),
+					      c);
 			i += max;
 			n_avail -= max;
 			if (i == n)
@@ -286,7 +228,7 @@ unsigned vq_split_out(struct vq *q, struct vxs_port_stats *stats, const struct b
 	count.calls = -q->calls;
 	avail_idx = __atomic_load_n(&q->avail->idx, __ATOMIC_ACQUIRE);
 	if (!q->broken && (uint16_t)(avail_idx - q->avail_at) > q->size)
-		ring_broken(q, VQ_BAD_AVAIL);
+		vq_break(q, VQ_BAD_AVAIL);
 	if (!q->broken)
 		i = put_all(q, b, which, n, avail_idx, &count);
 	count.queue_broken = n - i;
