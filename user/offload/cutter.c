@@ -220,9 +220,10 @@ void cutter_open(struct cutter *c, const struct batch *b, const struct frame *f,
 	c->b = b;
 	c->f = f;
 	c->takes = takes;
-	if (offload_fits(b, f, takes)) {
+	if (offload_fits(b, f, takes) || !(o->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)) {
 		c->kind = CUT_NOTHING;
-		c->offload = *o;
+		if (o->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM || takes & OFFLOAD_CSUM)
+			c->offload = *o;
 		take_headers(c, 0);
 		c->size = f->len;
 		return;
