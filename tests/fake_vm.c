@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* A vhost-user front-end for tests: connection, guest memory and split rings of a VM that isn't. */
-#include "fake_vm.h"
+/* A vhost-user front-end for tests: connection, guest memory and frames of a VM that isn't. */
+#include "fake_ring.h"
 
 #include <errno.h>
 #include <linux/memfd.h>
@@ -21,10 +21,10 @@
  * Theory of operation
  *
  * The guest's memory is one memfd per region, mapped here and sent to the back-end. Each virtqueue
- * has a block in one region: descriptor table, available ring, used ring, indirect tables, buffers.
- * Buffer i ("slot" i) always uses the same descriptors, and its bytes lie in one piece whatever the
- * layout: descriptors only say where the cuts are. So frames are copied with one memcpy, and what a
- * back-end did with odd cuts is seen in the bytes.
+ * has a block in one region: the rings of both formats, indirect tables, buffers. The bytes of
+ * buffer i ("slot" i) lie in one piece whatever the layout: descriptors only say where the cuts
+ * are. So frames are copied with one memcpy, and what a back-end did with odd cuts is seen in the
+ * bytes. What is particular to a ring format is in fake_vm_split.c and fake_vm_packed.c.
  *
  * The messages follow the order in which QEMU sends them.
  */
@@ -32,10 +32,9 @@
 #define REGION_ALIGN (2ull << 20)
 #define ALIGN(n, to) (((n) + (to)-1) / (to) * (to))
 
-static int fail(struct fake_vm *vm, int err, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+#define fail fake_vm_fail
 
-static int fail(struct fake_vm *vm, int err, const char *format, ...)
+int fake_vm_fail(struct fake_vm *vm, int err, const char *format, ...)
 {
 	va_list args;
 
@@ -350,7 +349,7 @@ static bool is_recv(unsigned index)
 static size_t place_queue(struct fake_vm *vm, unsigned index, uint8_t *at)
 {
 	const struct fake_vm_layout *l = is_recv(index) ? &vm->opt.recv : &vm->opt.send;
-	size_t size = vm->opt.ring_size, avail, used, table, buffers;
+	size_t size = vm->opt.ring_size, avail, used, ring, event, table, buffers;
 	struct fake_vq *q = &vm->vq[index];
 
 	q->size = size;
@@ -360,13 +359,18 @@ static size_t place_queue(struct fake_vm *vm, unsigned index, uint8_t *at)
 	q->pieces = l->pieces ? l->pieces : 1;
 	avail = size * sizeof(struct vring_desc);
 	used = ALIGN(avail + (3 + size) * sizeof(uint16_t), 64);
-	table = ALIGN(used + 3 * sizeof(uint16_t) + size * sizeof(struct vring_used_elem), 64);
+	ring = ALIGN(used + 3 * sizeof(uint16_t) + size * sizeof(struct vring_used_elem), 64);
+	event = ring + size * sizeof(struct vring_packed_desc);
+	table = ALIGN(event + 2 * sizeof(struct vring_packed_desc_event), 64);
 	buffers = table + size * q->pieces * sizeof(struct vring_desc);
 	buffers = ALIGN(buffers, 4096);
 	if (at) {
 		q->desc = (struct vring_desc *)at;
 		q->avail = (struct vring_avail *)(at + avail);
 		q->used = (struct vring_used *)(at + used);
+		q->ring = (struct vring_packed_desc *)(at + ring);
+		q->driver = (struct vring_packed_desc_event *)(at + event);
+		q->device = q->driver + 1;
 		q->table = (struct vring_desc *)(at + table);
 		q->buffers = at + buffers;
 	}
@@ -458,53 +462,18 @@ int fake_vm_share(struct fake_vm *vm)
 
 /* ---- rings ---- */
 
-static uint16_t *used_event(struct fake_vq *q)
-{
-	return &q->avail->ring[q->size];
-}
-
-static uint16_t avail_event(struct fake_vq *q)
-{
-	return __atomic_load_n((uint16_t *)&q->used->ring[q->size], __ATOMIC_RELAXED);
-}
-
-static uint16_t used_idx(struct fake_vq *q)
-{
-	return __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE);
-}
-
 /* Asks to be called for what is used from now on, or for silence. */
 static void want_calls(struct fake_vm *vm, struct fake_vq *q, bool on)
 {
-	on |= vm->opt.want_call;
-	__atomic_store_n(&q->avail->flags, on ? 0 : VRING_AVAIL_F_NO_INTERRUPT, __ATOMIC_RELAXED);
-	__atomic_store_n(used_event(q), on ? q->used_at : q->used_at - 1, __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	q->format->want_calls(vm, q, on || vm->opt.want_call);
 }
 
-static void kick(struct fake_vq *q)
+void fake_vq_kick(struct fake_vq *q)
 {
 	uint64_t one = 1;
 
 	if (q->kick_fd >= 0 && write(q->kick_fd, &one, sizeof(one)) == sizeof(one))
 		q->kicks++;
-}
-
-/* Shows the back-end what was offered since the index was @old, and kicks it if it wants. */
-static void publish(struct fake_vm *vm, struct fake_vq *q, uint16_t old)
-{
-	bool want;
-
-	__atomic_store_n(&q->avail->idx, q->avail_at, __ATOMIC_RELEASE);
-	/* pairs with the back-end's: it asks for kicks, then looks at the index again */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (vm->features & FAKE_VM_EVENT_IDX)
-		want = vring_need_event(avail_event(q), q->avail_at, old);
-	else
-		want = !(__atomic_load_n(&q->used->flags, __ATOMIC_RELAXED) &
-			 VRING_USED_F_NO_NOTIFY);
-	if (want)
-		kick(q);
 }
 
 /* Where piece @i of @n of a buffer of @total bytes ends. */
@@ -515,79 +484,51 @@ static size_t cut(const struct fake_vm *vm, size_t total, unsigned i, unsigned n
 	return n == 2 ? vm->hdr_len : total * i / n;
 }
 
-/* Writes the descriptors of @slot for a buffer of @total bytes. */
-static void write_slot(struct fake_vm *vm, struct fake_vq *q, unsigned slot, size_t total)
+unsigned fake_vq_piece(struct fake_vm *vm, struct fake_vq *q, unsigned slot, unsigned i,
+		       struct fake_piece *piece)
 {
-	struct vring_desc *d = q->indirect ? q->table + slot * q->pieces
-					   : q->desc + slot * q->chain;
-	uint64_t gpa = fake_vm_gpa(vm, q->buffers + (size_t)slot * q->stride);
-	uint16_t first = q->indirect ? 0 : slot * q->chain;
-	uint16_t flags = q->device_writes ? VRING_DESC_F_WRITE : 0;
-	unsigned i, n = q->pieces;
-	size_t from, to;
+	size_t total = q->total[slot], from;
+	unsigned n = q->pieces;
 
 	/* no descriptor of no bytes */
 	if (n > total)
 		n = total;
 	if (n == 2 && total <= vm->hdr_len)
 		n = 1;
-	for (i = 0; i < n; i++) {
-		from = i ? cut(vm, total, i, n) : 0;
-		to = cut(vm, total, i + 1, n);
-		d[i] = (struct vring_desc){
-			.addr = gpa + from,
-			.len = to - from,
-			.flags = flags | (i + 1 < n ? VRING_DESC_F_NEXT : 0),
-			.next = i + 1 < n ? first + i + 1 : 0,
-		};
-	}
-	if (q->indirect)
-		q->desc[slot] = (struct vring_desc){
-			.addr = fake_vm_gpa(vm, d),
-			.len = n * sizeof(*d),
-			.flags = VRING_DESC_F_INDIRECT,
-		};
+	from = i ? cut(vm, total, i, n) : 0;
+	piece->gpa = fake_vm_gpa(vm, q->buffers + (size_t)slot * q->stride) + from;
+	piece->len = cut(vm, total, i + 1, n) - from;
+	return n;
 }
 
-static void offer_slot(struct fake_vq *q, unsigned slot)
+int fake_vq_slot(struct fake_vm *vm, struct fake_vq *q, uint32_t id)
 {
-	q->lent[slot] = true;
-	q->avail->ring[q->avail_at & (q->size - 1)] = slot * q->chain;
-	q->avail_at++;
-}
+	unsigned slot = id < q->size ? q->slot_of[id] : UINT16_MAX;
 
-static unsigned lent_now(const struct fake_vq *q)
-{
-	return q->slots - q->n_free;
-}
-
-/*
- * Looks at entry @at of the used ring: its slot, or -EBADMSG. Slots are marked as given back here,
- * so that an id that is there twice is found.
- */
-static int take_used(struct fake_vm *vm, struct fake_vq *q, uint16_t at, uint32_t *len)
-{
-	const struct vring_used_elem *e = &q->used->ring[at & (q->size - 1)];
-	unsigned index = q - vm->vq, slot = e->id / q->chain;
-
-	if (e->id % q->chain || slot >= q->slots || !q->lent[slot])
-		return fail(vm, -EBADMSG, "virtqueue %u: used id %u was not lent", index, e->id);
-	*len = e->len;
-	q->lent[slot] = false;
-	q->free[q->n_free++] = slot;
-	q->buffers_used++;
+	/* an id of split rings is used again by another slot if in order */
+	if (slot >= q->slots || !q->lent[slot] || q->id[slot] != id)
+		return fail(vm, -EBADMSG, "virtqueue %u: used id %u was not lent",
+			    fake_vq_index(vm, q), id);
 	return slot;
 }
 
-/* How many entries of the used ring are new; -EBADMSG if more than can be. */
-static int count_used(struct fake_vm *vm, struct fake_vq *q)
+/* Any slot that isn't lent. */
+static unsigned free_slot(struct fake_vq *q)
 {
-	uint16_t n = used_idx(q) - q->used_at;
+	unsigned slot;
 
-	if (n > lent_now(q))
-		return fail(vm, -EBADMSG, "virtqueue %u: %u buffers used, but %u were lent",
-			    (unsigned)(q - vm->vq), n, lent_now(q));
-	return n;
+	q->n_free--;
+	if (!q->in_order)
+		return q->free[q->n_free];
+	slot = q->next_slot;
+	q->next_slot = (slot + 1) % q->slots;
+	return slot;
+}
+
+static void offer_slot(struct fake_vm *vm, struct fake_vq *q, unsigned slot)
+{
+	q->lent[slot] = true;
+	q->format->offer(vm, q, slot);
 }
 
 static void reset_ring(struct fake_vm *vm, unsigned index)
@@ -596,21 +537,29 @@ static void reset_ring(struct fake_vm *vm, unsigned index)
 	struct fake_vq *q = &vm->vq[index];
 	unsigned i;
 
+	q->packed = vm->features & FAKE_VM_PACKED;
+	q->in_order = vm->features & FAKE_VM_IN_ORDER;
+	q->format = q->packed ? &fake_ring_packed : &fake_ring_split;
 	q->indirect = l->indirect && vm->features & FAKE_VM_INDIRECT;
 	q->chain = q->indirect ? 1 : q->pieces;
 	q->slots = q->size / q->chain;
-	q->avail_at = q->used_at = q->base = 0;
+	q->avail_at = q->used_at = q->shown = 0;
+	q->next_slot = q->batch = 0;
 	memset(q->desc, 0, q->size * sizeof(*q->desc));
-	memset(q->avail, 0, (3 + q->size) * sizeof(uint16_t));
-	memset(q->used, 0, 3 * sizeof(uint16_t) + q->size * sizeof(q->used->ring[0]));
 	memset(q->lent, 0, q->size * sizeof(*q->lent));
+	memset(q->slot_of, 0xff, q->size * sizeof(*q->slot_of));
 	q->n_free = q->slots;
 	for (i = 0; i < q->slots; i++) {
 		q->free[i] = q->slots - 1 - i; /* slot 0 is taken first */
-		if (is_recv(index))
-			write_slot(vm, q, i, q->room);
+		q->total[i] = q->room;
 	}
+	q->format->reset(vm, q);
 	want_calls(vm, q, false);
+}
+
+static void offer_buffers(struct fake_vm *vm, unsigned pair)
+{
+	fake_vm_refill(vm, pair, vm->opt.recv_buffers ? vm->opt.recv_buffers : UINT32_MAX);
 }
 
 void fake_vm_reset_rings(struct fake_vm *vm)
@@ -620,7 +569,7 @@ void fake_vm_reset_rings(struct fake_vm *vm)
 	for (i = 0; i < vm->n_queues; i++)
 		reset_ring(vm, i);
 	for (i = 0; i < vm->opt.pairs; i++)
-		fake_vm_refill(vm, i, vm->opt.recv_buffers ? vm->opt.recv_buffers : UINT32_MAX);
+		offer_buffers(vm, i);
 }
 
 static int set_ring_fd(struct fake_vm *vm, uint32_t request, unsigned index, int fd)
@@ -671,7 +620,7 @@ int fake_vm_start_ring(struct fake_vm *vm, unsigned index)
 		return err;
 	q->started = true;
 	/* what was offered while the ring stood still is announced, as drivers do at start */
-	kick(q);
+	fake_vq_kick(q);
 	return 0;
 }
 
@@ -689,9 +638,9 @@ int fake_vm_stop_ring(struct fake_vm *vm, unsigned index)
 	q->started = false;
 	q->base = reply.state.num;
 	/* used in order and nothing held back: what was taken was used */
-	if (reply.state.index != index || reply.state.num != used_idx(q))
-		return fail(vm, -EBADMSG, "virtqueue %u: base of %u is %u, %u were used", index,
-			    reply.state.index, reply.state.num, used_idx(q));
+	if (reply.state.index != index || reply.state.num != q->format->base(vm, q))
+		return fail(vm, -EBADMSG, "virtqueue %u: base of %u is 0x%x, not 0x%x", index,
+			    reply.state.index, reply.state.num, q->format->base(vm, q));
 	return 0;
 }
 
@@ -739,6 +688,20 @@ int fake_vm_stop(struct fake_vm *vm)
 	return err ? err : enable_all(vm, false);
 }
 
+int fake_vm_reset_ring(struct fake_vm *vm, unsigned index)
+{
+	int err;
+
+	err = fake_vm_stop_ring(vm, index);
+	if (err)
+		return err;
+	reset_ring(vm, index);
+	if (is_recv(index))
+		offer_buffers(vm, index / 2);
+	err = fake_vm_start_ring(vm, index);
+	return err ? err : fake_vm_sync(vm);
+}
+
 int fake_vm_reboot(struct fake_vm *vm)
 {
 	int err;
@@ -757,42 +720,40 @@ int fake_vm_reboot(struct fake_vm *vm)
 
 void fake_vm_kick(struct fake_vm *vm, unsigned index)
 {
-	kick(&vm->vq[index]);
+	fake_vq_kick(&vm->vq[index]);
 }
 
 unsigned fake_vm_refill(struct fake_vm *vm, unsigned pair, unsigned n)
 {
 	struct fake_vq *q = &vm->vq[2 * pair];
-	uint16_t old = q->avail_at;
 	unsigned i;
 
 	for (i = 0; i < n && q->n_free; i++)
-		offer_slot(q, q->free[--q->n_free]);
+		offer_slot(vm, q, free_slot(q));
 	if (i)
-		publish(vm, q, old);
+		q->format->publish(vm, q);
 	return i;
 }
 
 int fake_vm_reclaim(struct fake_vm *vm, unsigned pair)
 {
 	struct fake_vq *q = &vm->vq[2 * pair + 1];
-	int n = count_used(vm, q), slot;
+	int n = q->format->ready(vm, q, UINT32_MAX), slot;
 	uint32_t len;
 
 	if (n <= 0)
-		return n < 0 ? n : (int)lent_now(q);
+		return n < 0 ? n : (int)fake_vq_lent(q);
 	for (; n > 0; n--) {
-		slot = take_used(vm, q, q->used_at, &len);
+		slot = q->format->take(vm, q, &len);
 		if (slot < 0)
 			return slot;
 		if (len)
 			return fail(vm, -EBADMSG, "virtqueue %u: %u bytes written to a sent frame",
 				    2 * pair + 1, len);
-		q->used_at++;
 	}
 	if (vm->opt.want_call)
 		want_calls(vm, q, true);
-	return lent_now(q);
+	return fake_vq_lent(q);
 }
 
 /* Puts a frame into the ring, unpublished. */
@@ -808,12 +769,12 @@ static int put_frame(struct fake_vm *vm, struct fake_vq *q, const void *hdr, con
 		q->full++;
 		return -EAGAIN;
 	}
-	slot = q->free[--q->n_free];
+	slot = free_slot(q);
 	at = q->buffers + (size_t)slot * q->stride;
 	memcpy(at, hdr, vm->hdr_len);
 	memcpy(at + vm->hdr_len, frame, len);
-	write_slot(vm, q, slot, vm->hdr_len + len);
-	offer_slot(q, slot);
+	q->total[slot] = vm->hdr_len + len;
+	offer_slot(vm, q, slot);
 	q->frames++;
 	q->bytes += len;
 	return 0;
@@ -823,14 +784,13 @@ int fake_vm_send_hdr(struct fake_vm *vm, unsigned pair, const struct virtio_net_
 		     const void *frame, size_t len)
 {
 	struct fake_vq *q = &vm->vq[2 * pair + 1];
-	uint16_t old = q->avail_at;
 	int err;
 
 	err = fake_vm_reclaim(vm, pair);
 	if (err >= 0)
 		err = put_frame(vm, q, hdr, frame, len);
 	if (!err)
-		publish(vm, q, old);
+		q->format->publish(vm, q);
 	return err;
 }
 
@@ -846,7 +806,6 @@ int fake_vm_send_batch(struct fake_vm *vm, unsigned pair, const struct fake_vm_f
 {
 	struct fake_vq *q = &vm->vq[2 * pair + 1];
 	struct virtio_net_hdr_mrg_rxbuf hdr = {0};
-	uint16_t old = q->avail_at;
 	unsigned i;
 	int err;
 
@@ -854,11 +813,14 @@ int fake_vm_send_batch(struct fake_vm *vm, unsigned pair, const struct fake_vm_f
 	if (err < 0)
 		return err;
 	err = 0;
-	for (i = 0; i < n && !err; i++)
+	for (i = 0; i < n; i++) {
 		err = put_frame(vm, q, &hdr, frame[i].data, frame[i].len);
-	if (q->avail_at != old)
-		publish(vm, q, old);
-	return err && err != -EAGAIN ? err : (uint16_t)(q->avail_at - old);
+		if (err)
+			break;
+	}
+	if (i)
+		q->format->publish(vm, q);
+	return err && err != -EAGAIN ? err : (int)i;
 }
 
 int fake_vm_flush(struct fake_vm *vm, unsigned pair, unsigned ms)
@@ -886,10 +848,9 @@ static int take_frame(struct fake_vm *vm, struct fake_vq *q, int ready, uint8_t 
 	int slot;
 
 	for (i = 0; i < n; i++, skip = 0) {
-		slot = take_used(vm, q, q->used_at, &used);
+		slot = q->format->take(vm, q, &used);
 		if (slot < 0)
 			return slot;
-		q->used_at++;
 		if (used > q->room || used < skip || (i && !used))
 			return fail(vm, -EBADMSG, "virtqueue %u: %u bytes used of a buffer of %u",
 				    index, used, q->room);
@@ -898,6 +859,8 @@ static int take_frame(struct fake_vm *vm, struct fake_vq *q, int ready, uint8_t 
 			vm->hdr.num_buffers = 1;
 			memcpy(&vm->hdr, at, vm->hdr_len);
 			n = vm->hdr.num_buffers;
+			if (n > 1 && q->packed) /* whose used buffers cost too much to be counted */
+				ready = 1 + q->format->ready(vm, q, n - 1);
 			if (!n || n > (unsigned)ready ||
 			    (n > 1 && !(vm->features & FAKE_VM_MRG_RXBUF)))
 				return fail(vm, -EBADMSG, "virtqueue %u: num_buffers %u of %d",
@@ -921,7 +884,7 @@ int fake_vm_recv(struct fake_vm *vm, unsigned pair, void *buf, size_t size)
 {
 	struct fake_vq *q = &vm->vq[2 * pair];
 	unsigned before = q->n_free;
-	int n = count_used(vm, q);
+	int n = q->format->ready(vm, q, 1);
 
 	if (n <= 0)
 		return n;
@@ -943,11 +906,11 @@ int fake_vm_wait(struct fake_vm *vm, unsigned pair, unsigned ms)
 
 	do {
 		want_calls(vm, q, true);
-		there = used_idx(q) != q->used_at;
+		there = q->format->ready(vm, q, 1);
 		if (!there && wait_fd(vm, q->call_fd, POLLIN, end) &&
 		    read(q->call_fd, &n, sizeof(n)) == sizeof(n))
 			q->calls += n;
-		there = used_idx(q) != q->used_at;
+		there = q->format->ready(vm, q, 1);
 	} while (!there && now_ms() < end);
 	want_calls(vm, q, false);
 	return there;
@@ -975,10 +938,9 @@ void fake_vm_offer(struct fake_vm *vm, unsigned index, uint16_t head)
 {
 	struct fake_vq *q = &vm->vq[index];
 
-	q->avail->ring[q->avail_at & (q->size - 1)] = head;
-	q->avail_at++;
-	__atomic_store_n(&q->avail->idx, q->avail_at, __ATOMIC_RELEASE);
-	kick(q);
+	q->format->chain(vm, q, head);
+	q->format->publish(vm, q);
+	fake_vq_kick(q);
 }
 
 bool fake_vm_used(struct fake_vm *vm, unsigned index, unsigned n, unsigned ms)
@@ -986,7 +948,7 @@ bool fake_vm_used(struct fake_vm *vm, unsigned index, unsigned n, unsigned ms)
 	struct fake_vq *q = &vm->vq[index];
 	uint64_t end = now_ms() + ms;
 
-	while ((uint16_t)(used_idx(q) - q->used_at) < n) {
+	while (q->format->chains(vm, q) < n) {
 		if (now_ms() >= end)
 			return false;
 		wait_fd(vm, -1, 0, end);
@@ -1010,18 +972,18 @@ int fake_vm_bench_hdr(struct fake_vm *vm, unsigned pair, const struct virtio_net
 	struct fake_vq *in = &vm->vq[2 * pair], *out = in + 1;
 	unsigned i;
 
-	if (in->pieces != 1 || out->pieces != 1 || out->avail_at || in->used_at ||
-	    in->avail_at != (uint16_t)in->size || len + vm->hdr_len > out->room)
+	in->look = hdr->hdr.gso_type != VIRTIO_NET_HDR_GSO_NONE;
+	if (in->pieces != 1 || out->pieces != 1 || out->avail_at || in->used_at || in->n_free ||
+	    len + vm->hdr_len > out->room || (in->look && in->in_order))
 		return fail(vm, -EINVAL, "not a freshly started VM with plain layouts");
 	for (i = 0; i < out->size; i++) {
 		uint8_t *at = out->buffers + (size_t)i * out->stride;
 
 		memcpy(at, hdr, vm->hdr_len);
 		memcpy(at + vm->hdr_len, frame, len);
-		write_slot(vm, out, i, vm->hdr_len + len);
-		out->avail->ring[i] = i;
+		out->total[i] = vm->hdr_len + len;
 	}
-	in->look = hdr->hdr.gso_type != VIRTIO_NET_HDR_GSO_NONE;
+	out->format->bench_fill(vm, out);
 	in->left = 0;
 	return 0;
 }
@@ -1036,15 +998,15 @@ int fake_vm_bench(struct fake_vm *vm, unsigned pair, const void *frame, size_t l
 unsigned fake_vm_bench_send(struct fake_vm *vm, unsigned pair, unsigned n)
 {
 	struct fake_vq *q = &vm->vq[2 * pair + 1];
-	uint16_t old = q->avail_at, out = old - used_idx(q);
+	unsigned room = q->format->bench_room(q);
 
-	if (n > q->size - out)
-		n = q->size - out;
+	if (n > room)
+		n = room;
 	if (!n)
 		return 0;
-	q->avail_at += n;
+	q->format->bench_offer(q, n);
 	q->frames += n;
-	publish(vm, q, old);
+	q->format->publish(vm, q);
 	return n;
 }
 
@@ -1052,46 +1014,34 @@ uint64_t fake_vm_bench_sent(struct fake_vm *vm, unsigned pair)
 {
 	struct fake_vq *q = &vm->vq[2 * pair + 1];
 
-	return q->frames - (uint16_t)(q->avail_at - used_idx(q));
+	return q->frames - (q->size - q->format->bench_room(q));
 }
 
-/* How many frames lie in the next @n used buffers; adds their bytes up, keeps the last header. */
-static unsigned look_at_frames(struct fake_vm *vm, struct fake_vq *q, uint16_t n)
+bool fake_vq_bench_look(struct fake_vm *vm, struct fake_vq *q, unsigned slot, uint32_t len)
 {
-	const struct vring_used_elem *e;
-	unsigned frames = 0;
-	uint16_t i;
-
-	for (i = 0; i < n; i++) {
-		e = &q->used->ring[(uint16_t)(q->used_at + i) & (q->size - 1)];
-		q->bytes += e->len;
-		if (q->left) {
-			q->left--;
-			continue;
-		}
-		if (e->id < q->slots)
-			memcpy(&vm->hdr, q->buffers + (size_t)e->id * q->stride, vm->hdr_len);
-		q->bytes -= vm->hdr_len;
-		if (vm->features & FAKE_VM_MRG_RXBUF && vm->hdr.num_buffers)
-			q->left = vm->hdr.num_buffers - 1;
-		frames++;
+	q->bytes += len;
+	if (q->left) {
+		q->left--;
+		return false;
 	}
-	return frames;
+	if (slot < q->slots)
+		memcpy(&vm->hdr, q->buffers + (size_t)slot * q->stride, vm->hdr_len);
+	q->bytes -= vm->hdr_len;
+	if (vm->features & FAKE_VM_MRG_RXBUF && vm->hdr.num_buffers)
+		q->left = vm->hdr.num_buffers - 1;
+	return true;
 }
 
 unsigned fake_vm_bench_recv(struct fake_vm *vm, unsigned pair)
 {
 	struct fake_vq *q = &vm->vq[2 * pair];
-	uint16_t old = q->avail_at, n = used_idx(q) - q->used_at, frames = n;
+	unsigned frames, n = q->format->bench_used(vm, q, &frames);
 
 	if (!n)
 		return 0;
-	if (q->look)
-		frames = look_at_frames(vm, q, n);
-	q->used_at += n;
-	q->avail_at += n;
 	q->frames += frames;
-	publish(vm, q, old);
+	q->format->bench_offer(q, n);
+	q->format->publish(vm, q);
 	return frames;
 }
 
@@ -1124,10 +1074,31 @@ static int set_options(struct fake_vm *vm, const struct fake_vm_options *opt)
 	if (o->pairs > 1)
 		o->features |= FAKE_VM_MQ;
 	if (o->pairs > FAKE_VM_PAIRS_MAX || o->ring_size > FAKE_VM_RING_MAX ||
-	    o->ring_size & (o->ring_size - 1) || o->regions > VHOST_USER_REGIONS_MAX ||
-	    o->send.pieces > o->ring_size || o->recv.pieces > o->ring_size)
+	    o->regions > VHOST_USER_REGIONS_MAX || o->send.pieces > o->ring_size ||
+	    o->recv.pieces > o->ring_size)
 		return -EINVAL;
 	return 0;
+}
+
+static bool make_slots(struct fake_vq *q, unsigned n)
+{
+	q->free = calloc(n, sizeof(*q->free));
+	q->lent = calloc(n, sizeof(*q->lent));
+	q->total = calloc(n, sizeof(*q->total));
+	q->id = calloc(n, sizeof(*q->id));
+	q->slot_of = calloc(n, sizeof(*q->slot_of));
+	q->length = calloc(n, sizeof(*q->length));
+	return q->free && q->lent && q->total && q->id && q->slot_of && q->length;
+}
+
+static void free_slots(struct fake_vq *q)
+{
+	free(q->free);
+	free(q->lent);
+	free(q->total);
+	free(q->id);
+	free(q->slot_of);
+	free(q->length);
 }
 
 static int make_queues(struct fake_vm *vm)
@@ -1140,9 +1111,7 @@ static int make_queues(struct fake_vm *vm)
 	vm->n_queues = n;
 	for (i = 0; i < n; i++) {
 		vm->vq[i].kick_fd = vm->vq[i].call_fd = vm->vq[i].err_fd = -1;
-		vm->vq[i].free = calloc(vm->opt.ring_size, sizeof(uint16_t));
-		vm->vq[i].lent = calloc(vm->opt.ring_size, sizeof(bool));
-		if (!vm->vq[i].free || !vm->vq[i].lent)
+		if (!make_slots(&vm->vq[i], vm->opt.ring_size))
 			return -ENOMEM;
 	}
 	return 0;
@@ -1156,6 +1125,8 @@ static int bring_up(struct fake_vm *vm)
 	set_features(vm, vm->opt.features);
 	if (!vm->opt.no_negotiate)
 		err = fake_vm_negotiate(vm);
+	if (!err && !(vm->features & FAKE_VM_PACKED) && vm->opt.ring_size & (vm->opt.ring_size - 1))
+		err = fail(vm, -EINVAL, "no split ring has %u descriptors", vm->opt.ring_size);
 	if (!err)
 		err = make_memory(vm);
 	if (err)
@@ -1224,7 +1195,7 @@ int fake_vm_reconnect(struct fake_vm *vm)
 		return err;
 	/* no GET_VRING_BASE was answered, so go by what was used, as QEMU does */
 	for (i = 0; i < vm->n_queues; i++)
-		vm->vq[i].base = used_idx(&vm->vq[i]);
+		vm->vq[i].base = vm->vq[i].format->base(vm, &vm->vq[i]);
 	return fake_vm_start(vm);
 }
 
@@ -1237,10 +1208,8 @@ void fake_vm_close(struct fake_vm *vm)
 	if (!vm->opt.socket && vm->opt.fd > 0)
 		close_fd(&vm->opt.fd);
 	fake_vm_hang_up(vm);
-	for (i = 0; i < vm->n_queues; i++) {
-		free(vm->vq[i].free);
-		free(vm->vq[i].lent);
-	}
+	for (i = 0; i < vm->n_queues; i++)
+		free_slots(&vm->vq[i]);
 	for (i = 0; i < VHOST_USER_REGIONS_MAX; i++) {
 		if (vm->memory_at[i])
 			munmap(vm->memory_at[i], vm->memory.region[i].size);

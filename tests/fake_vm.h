@@ -31,12 +31,37 @@
 #define FAKE_VM_INDIRECT  FAKE_VM_BIT(28)
 #define FAKE_VM_EVENT_IDX FAKE_VM_BIT(29)
 #define FAKE_VM_MQ        FAKE_VM_BIT(22)
-/* Checksums left open and TCP segments up to 64 KiB, both ways; none of FAKE_VM_ALL. */
-#define FAKE_VM_TSO                                                                                \
-	(FAKE_VM_BIT(VIRTIO_NET_F_CSUM) | FAKE_VM_BIT(VIRTIO_NET_F_GUEST_CSUM) |                   \
-	 FAKE_VM_BIT(VIRTIO_NET_F_HOST_TSO4) | FAKE_VM_BIT(VIRTIO_NET_F_GUEST_TSO4))
+/* None of FAKE_VM_ALL from here on: what a test is about. */
+#define FAKE_VM_PACKED          FAKE_VM_BIT(34)
+#define FAKE_VM_IN_ORDER        FAKE_VM_BIT(35)
+#define FAKE_VM_RING_RESET      FAKE_VM_BIT(40)
+#define FAKE_VM_NOTIFY_ON_EMPTY FAKE_VM_BIT(24)
+#define FAKE_VM_ANY_LAYOUT      FAKE_VM_BIT(27)
+#define FAKE_VM_MTU             FAKE_VM_BIT(VIRTIO_NET_F_MTU)
+#define FAKE_VM_CSUM            FAKE_VM_BIT(VIRTIO_NET_F_CSUM)
+#define FAKE_VM_GUEST_CSUM      FAKE_VM_BIT(VIRTIO_NET_F_GUEST_CSUM)
+#define FAKE_VM_HOST_TSO4       FAKE_VM_BIT(VIRTIO_NET_F_HOST_TSO4)
+#define FAKE_VM_HOST_TSO6       FAKE_VM_BIT(VIRTIO_NET_F_HOST_TSO6)
+#define FAKE_VM_HOST_ECN        FAKE_VM_BIT(VIRTIO_NET_F_HOST_ECN)
+#define FAKE_VM_HOST_UFO        FAKE_VM_BIT(VIRTIO_NET_F_HOST_UFO)
+#define FAKE_VM_HOST_USO        FAKE_VM_BIT(56) /* newer than the headers of some systems */
+#define FAKE_VM_GUEST_TSO4      FAKE_VM_BIT(VIRTIO_NET_F_GUEST_TSO4)
+#define FAKE_VM_GUEST_TSO6      FAKE_VM_BIT(VIRTIO_NET_F_GUEST_TSO6)
+#define FAKE_VM_GUEST_ECN       FAKE_VM_BIT(VIRTIO_NET_F_GUEST_ECN)
+#define FAKE_VM_GUEST_UFO       FAKE_VM_BIT(VIRTIO_NET_F_GUEST_UFO)
+#define FAKE_VM_GUEST_USO4      FAKE_VM_BIT(54)
+#define FAKE_VM_GUEST_USO6      FAKE_VM_BIT(55)
+/* What a guest may ask of the switch, and what the switch may ask of a guest. */
+#define FAKE_VM_HOST_OFFLOADS                                                                      \
+	(FAKE_VM_CSUM | FAKE_VM_HOST_TSO4 | FAKE_VM_HOST_TSO6 | FAKE_VM_HOST_ECN |                 \
+	 FAKE_VM_HOST_UFO | FAKE_VM_HOST_USO)
+#define FAKE_VM_GUEST_OFFLOADS                                                                     \
+	(FAKE_VM_GUEST_CSUM | FAKE_VM_GUEST_TSO4 | FAKE_VM_GUEST_TSO6 | FAKE_VM_GUEST_ECN |        \
+	 FAKE_VM_GUEST_UFO | FAKE_VM_GUEST_USO4 | FAKE_VM_GUEST_USO6)
+/* Checksums left open and TCP segments up to 64 KiB, both ways. */
+#define FAKE_VM_TSO      (FAKE_VM_CSUM | FAKE_VM_GUEST_CSUM | FAKE_VM_HOST_TSO4 | FAKE_VM_GUEST_TSO4)
 #define FAKE_VM_PROTOCOL FAKE_VM_BIT(VHOST_USER_F_PROTOCOL_FEATURES)
-/* All that the front-end can do; MQ is added when more than one pair is wanted. */
+/* What a usual driver takes; MQ is added when more than one pair is wanted. */
 #define FAKE_VM_ALL                                                                                \
 	(FAKE_VM_VERSION_1 | FAKE_VM_MRG_RXBUF | FAKE_VM_INDIRECT | FAKE_VM_EVENT_IDX |            \
 	 FAKE_VM_PROTOCOL)
@@ -56,7 +81,7 @@ struct fake_vm_options {
 	const char *socket; /* path to connect to, or NULL to use @fd */
 	int fd; /* with socket NULL: a connected socket, owned by the fake VM from then on */
 	unsigned pairs;        /* queue pairs; default 1 */
-	unsigned ring_size;    /* descriptors per virtqueue, a power of two; default 256 */
+	unsigned ring_size;    /* descriptors per virtqueue; a power of two if split; default 256 */
 	unsigned buffer_size;  /* bytes of a receive buffer, its header included; default 2048 */
 	unsigned send_size;    /* bytes of a transmit buffer, its header included; default 2048 */
 	unsigned recv_buffers; /* receive buffers to offer; default: as many as fit the ring */
@@ -77,13 +102,22 @@ struct fake_vm_options {
 	void *idle_arg;
 };
 
+struct fake_ring;
+
 /* A virtqueue as the guest sees it. Tests may write to everything that the pointers point at. */
 struct fake_vq {
+	const struct fake_ring *format; /* its functions: fake_vm_split.c or fake_vm_packed.c */
+	bool packed, in_order;
+	/* split; of a packed queue, @desc is where fake_vm_set_desc() writes, unseen by others */
 	struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
+	/* packed */
+	struct vring_packed_desc *ring;
+	struct vring_packed_desc_event *driver,
+		*device;          /* event suppression: ours, the back-end's */
 	uint8_t *buffers;         /* @slots buffers of @stride bytes */
-	struct vring_desc *table; /* @slots indirect tables of @pieces entries */
+	struct vring_desc *table; /* @slots indirect tables of @pieces entries, of either format */
 	unsigned size;            /* descriptors of the ring */
 	unsigned room;            /* bytes of one buffer that may be used */
 	unsigned stride, slots;
@@ -96,10 +130,24 @@ struct fake_vq {
 	bool enabled, started;
 	uint16_t avail_at; /* next entry of the available ring to write, and avail->idx */
 	uint16_t used_at;  /* next entry of the used ring to read */
-	uint16_t base;     /* what the last GET_VRING_BASE answered */
+	/* of a packed queue these are places in @ring, each with its wrap counter */
+	bool avail_wrap, used_wrap;
+	uint16_t shown;       /* split: avail->idx as the back-end sees it */
+	unsigned n_new;       /* packed: descriptors written that it doesn't see yet */
+	uint16_t first_at;    /* packed: the first of them, and */
+	uint16_t first_flags; /* its flags, to be written last */
+	uint32_t base;        /* where the ring starts: what the last GET_VRING_BASE answered */
 	unsigned n_free;
-	uint16_t *free; /* slots not lent to the back-end, a stack */
-	bool *lent;     /* by slot */
+	uint16_t *free;     /* slots not lent to the back-end, a stack; not used with IN_ORDER */
+	unsigned next_slot; /* IN_ORDER: slots are used one behind the other, round and round */
+	unsigned desc_at;   /* IN_ORDER, split: and so are descriptors */
+	unsigned batch;     /* IN_ORDER: buffers still to be taken that one used entry tells of */
+	uint32_t batch_len; /* and the length of the last of them */
+	bool *lent;         /* by slot */
+	uint32_t *total;    /* by slot: bytes of the buffer that its descriptors show */
+	uint16_t *id; /* by slot: the buffer's id (split: the number of its first descriptor) */
+	uint16_t *slot_of; /* by id: UINT16_MAX if it was never one */
+	uint16_t *length;  /* by id: descriptors of @ring that it took */
 	/* counters */
 	uint64_t frames, bytes, buffers_used, kicks, calls, full;
 };
@@ -159,6 +207,12 @@ int fake_vm_stop_ring(struct fake_vm *vm, unsigned index);
 int fake_vm_enable_ring(struct fake_vm *vm, unsigned index, bool on);
 /** fake_vm_reset_rings() - forget all buffers and indices, offer receive buffers anew (stopped). */
 void fake_vm_reset_rings(struct fake_vm *vm);
+/**
+ * fake_vm_reset_ring() - what QEMU does when the driver resets one virtqueue (RING_RESET)
+ *
+ * It is stopped, forgets everything, and starts again at 0; the others run on.
+ */
+int fake_vm_reset_ring(struct fake_vm *vm, unsigned index);
 /** fake_vm_reboot() - what QEMU does when the guest reboots: stop, reset, share, start at 0. */
 int fake_vm_reboot(struct fake_vm *vm);
 /** fake_vm_hang_up() - close the connection; memory and rings stay as they are. */
@@ -258,16 +312,32 @@ void *fake_vm_at(const struct fake_vm *vm, uint64_t gpa);
 uint64_t fake_vm_gpa(const struct fake_vm *vm, const void *at);
 /** fake_vm_extra() - the test's own memory (options: extra). */
 void *fake_vm_extra(const struct fake_vm *vm);
-/** fake_vm_set_desc() - write descriptor @i of virtqueue @index. */
+/**
+ * fake_vm_set_desc() - write descriptor @i of virtqueue @index
+ *
+ * A packed ring has no such table: there it is kept aside until fake_vm_offer() of its chain.
+ */
 void fake_vm_set_desc(struct fake_vm *vm, unsigned index, unsigned i, uint64_t addr, uint32_t len,
 		      uint16_t flags, uint16_t next);
 /**
  * fake_vm_offer() - put @head into the available ring of virtqueue @index as it is, and kick
  *
+ * If the queue is packed, the chain that begins at descriptor @head is written to the ring as one
+ * buffer with that id: as many descriptors as have NEXT, up to the size of the ring.
+ *
  * What comes back of it stands in the used ring, for the test to read: it isn't known to
  * fake_vm_recv() and fake_vm_reclaim(), which would take it for a fault of the back-end.
  */
 void fake_vm_offer(struct fake_vm *vm, unsigned index, uint16_t head);
+/**
+ * fake_vm_offer_packed() - write @d, with all its flags, to the next place of a packed ring
+ *
+ * The place moves on, and the back-end is kicked. For flags with AVAIL and USED as they should be,
+ * see fake_vm_turn().
+ */
+void fake_vm_offer_packed(struct fake_vm *vm, unsigned index, const struct vring_packed_desc *d);
+/** fake_vm_turn() - AVAIL and USED as they mark the next place of a packed ring as available. */
+uint16_t fake_vm_turn(const struct fake_vm *vm, unsigned index);
 /** fake_vm_used() - wait until @n more entries were used since the last one read; true: they are.
  */
 bool fake_vm_used(struct fake_vm *vm, unsigned index, unsigned n, unsigned ms);
@@ -277,7 +347,8 @@ bool fake_vm_used(struct fake_vm *vm, unsigned index, unsigned n, unsigned ms);
 /**
  * fake_vm_bench() - make ready: every transmit buffer gets @frame, every ring entry is filled
  *
- * For rings that just started, with layouts of one descriptor. From now on only
+ * For rings that just started, with layouts of one descriptor. The back-end is trusted to use
+ * buffers in order. From now on only
  * fake_vm_bench_send() and fake_vm_bench_recv() may be used on @pair. 0 or -EINVAL.
  */
 int fake_vm_bench(struct fake_vm *vm, unsigned pair, const void *frame, size_t len);
@@ -286,6 +357,7 @@ int fake_vm_bench(struct fake_vm *vm, unsigned pair, const void *frame, size_t l
  *
  * If it says that the frame is to be segmented, frames may come in several buffers each:
  * fake_vm_bench_recv() then goes by num_buffers, counts vq->bytes, and vm->hdr is the last header.
+ * -EINVAL with IN_ORDER, which may leave lengths out.
  */
 int fake_vm_bench_hdr(struct fake_vm *vm, unsigned pair, const struct virtio_net_hdr_mrg_rxbuf *hdr,
 		      const void *frame, size_t len);
