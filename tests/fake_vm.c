@@ -591,9 +591,9 @@ int fake_vm_start_ring(struct fake_vm *vm, unsigned index)
 	struct fake_vq *q = &vm->vq[index];
 	struct vhost_user_vring_addr addr = {
 		.index = index,
-		.desc = (uintptr_t)q->desc,
-		.avail = (uintptr_t)q->avail,
-		.used = (uintptr_t)q->used,
+		.desc = (uintptr_t)(q->packed ? (void *)q->ring : q->desc),
+		.avail = (uintptr_t)(q->packed ? (void *)q->driver : q->avail),
+		.used = (uintptr_t)(q->packed ? (void *)q->device : q->used),
 	};
 	int err;
 
