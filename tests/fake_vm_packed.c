@@ -78,7 +78,7 @@ static void packed_reset(struct fake_vm *vm, struct fake_vq *q)
 	unsigned step = q->size * 5 / 8 + 1, i;
 
 	(void)vm;
-	while (gcd(step, q->size) != 1)
+	while (gcd(step, q->size) != 1 || gcd(step - 1, q->size) > 2)
 		step++;
 	for (i = 0; i < q->slots; i++) {
 		q->id[i] = ((uint64_t)i * step + q->size / 3) % q->size;
