@@ -55,6 +55,7 @@ static void test_defaults(void)
 	CU_ASSERT_STRING_EQUAL(opt.run_dir, "/run/vxs/vxs0");
 	CU_ASSERT_STRING_EQUAL(opt.uplink.ifname, "");
 	CU_ASSERT_FALSE(opt.uplink.busy_poll);
+	CU_ASSERT_FALSE(opt.uplink.no_gro);
 	CU_ASSERT_TRUE(opt.host_share);
 	CU_ASSERT_EQUAL(opt.n_vms, 0);
 	CU_ASSERT_EQUAL(opt.n_cpus, 0);
@@ -72,19 +73,21 @@ static void test_everything(void)
 	struct options opt;
 	char err[512] = "";
 
-	CU_ASSERT_EQUAL(
-		parse(&opt,
-		      "--name t --uplink eth9,mode=copy,queues=2,busy-poll=on --host off --cpus 0 "
-		      "--poll busy --run-dir /tmp/x/ --log-level debug --ageing 0 "
-		      "--vm a,mac=52:54:00:12:aB:56,queues=128 --vm=b,socket=/tmp/b",
-		      err, sizeof(err)),
-		0);
+	CU_ASSERT_EQUAL(parse(&opt,
+			      "--name t --uplink eth9,mode=copy,queues=2,busy-poll=on,gro=off "
+			      "--host off --cpus 0 "
+			      "--poll busy --run-dir /tmp/x/ --log-level debug --ageing 0 "
+			      "--vm a,mac=52:54:00:12:aB:56,queues=128,offloads=csum,mtu=68 "
+			      "--vm=b,socket=/tmp/b,offloads=none,mtu=65535 --vm c,offloads=all",
+			      err, sizeof(err)),
+			0);
 	CU_ASSERT_STRING_EQUAL(err, "");
 	CU_ASSERT_STRING_EQUAL(opt.name, "t");
 	CU_ASSERT_STRING_EQUAL(opt.uplink.ifname, "eth9");
 	CU_ASSERT_EQUAL(opt.uplink.mode, UPLINK_COPY);
 	CU_ASSERT_EQUAL(opt.uplink.queues, 2);
 	CU_ASSERT_TRUE(opt.uplink.busy_poll);
+	CU_ASSERT_TRUE(opt.uplink.no_gro);
 	CU_ASSERT_FALSE(opt.host_share);
 	CU_ASSERT_EQUAL(opt.n_cpus, 1);
 	CU_ASSERT_EQUAL(opt.cpu[0], 0);
@@ -92,7 +95,7 @@ static void test_everything(void)
 	CU_ASSERT_STRING_EQUAL(opt.run_dir, "/tmp/x");
 	CU_ASSERT_EQUAL(opt.log_level, LOG_DEBUG);
 	CU_ASSERT_EQUAL(opt.ageing, 0);
-	CU_ASSERT_EQUAL_FATAL(opt.n_vms, 2);
+	CU_ASSERT_EQUAL_FATAL(opt.n_vms, 3);
 	CU_ASSERT_STRING_EQUAL(opt.vm[0].name, "a");
 	CU_ASSERT_EQUAL(memcmp(opt.vm[0].mac, mac, 6), 0);
 	CU_ASSERT_EQUAL(opt.vm[0].queues, 128);
@@ -100,6 +103,12 @@ static void test_everything(void)
 	CU_ASSERT_STRING_EQUAL(opt.vm[1].name, "b");
 	CU_ASSERT_STRING_EQUAL(opt.vm[1].socket, "/tmp/b");
 	CU_ASSERT_EQUAL(opt.vm[1].queues, 1);
+	CU_ASSERT_EQUAL(opt.vm[0].offloads, VM_OFFLOADS_CSUM);
+	CU_ASSERT_EQUAL(opt.vm[1].offloads, VM_OFFLOADS_NONE);
+	CU_ASSERT_EQUAL(opt.vm[2].offloads, VM_OFFLOADS_ALL);
+	CU_ASSERT_EQUAL(opt.vm[0].mtu, 68);
+	CU_ASSERT_EQUAL(opt.vm[1].mtu, 65535);
+	CU_ASSERT_EQUAL(opt.vm[2].mtu, 0);
 	options_free(&opt);
 }
 
@@ -107,7 +116,8 @@ static void test_words(void)
 {
 	static const struct refusal refusals[] = {
 		{"--vm a,colour=red",
-		 "--vm a,colour=red: unknown key \"colour\"; keys are mac, socket, queues"},
+		 "--vm a,colour=red: unknown key \"colour\"; keys are mac, socket, queues, "
+		 "offloads, mtu"},
 		{"--vm a,mac=zz",
 		 "--vm a,mac=zz: \"zz\" is not a MAC address (six bytes like 52:54:00:12:34:56)"},
 		{"--vm a,mac=52:54:00:12:34:5",
@@ -126,6 +136,15 @@ static void test_words(void)
 		{"--vm a,queues=99999999999999999999",
 		 "--vm a,queues=99999999999999999999: \"99999999999999999999\" is not a number "
 		 "from 1 to 128"},
+		{"--vm a,offloads=tso", "--vm a,offloads=tso: \"tso\" is none of all, csum, none"},
+		{"--vm a,offloads", "--vm a,offloads: key \"offloads\" has no value: write "
+				    "offloads=none|csum|all"},
+		{"--vm a,mtu=67", "--vm a,mtu=67: \"67\" is not a number from 68 to 65535"},
+		{"--vm a,mtu=65536",
+		 "--vm a,mtu=65536: \"65536\" is not a number from 68 to 65535"},
+		{"--vm a,mtu=9k", "--vm a,mtu=9k: \"9k\" is not a number from 68 to 65535"},
+		{"--vm a,mtu=1500,mtu=9000",
+		 "--vm a,mtu=1500,mtu=9000: key \"mtu\" is given twice: give it once"},
 		{"--vm a,queues", "--vm a,queues: key \"queues\" has no value: write queues=N"},
 		{"--vm a,queues=1,queues=1",
 		 "--vm a,queues=1,queues=1: key \"queues\" is given twice: give it once"},
@@ -151,8 +170,10 @@ static void test_words(void)
 		{"--uplink e,queues=65",
 		 "--uplink e,queues=65: \"65\" is not a number from 1 to 64"},
 		{"--uplink e,busy-poll=64", "--uplink e,busy-poll=64: \"64\" is none of off, on"},
+		{"--uplink e,gro=yes", "--uplink e,gro=yes: \"yes\" is none of off, on"},
+		{"--uplink e,gro=", "--uplink e,gro=: key \"gro\" has no value: write gro=on|off"},
 		{"--uplink e,x=1",
-		 "--uplink e,x=1: unknown key \"x\"; keys are mode, queues, busy-poll"},
+		 "--uplink e,x=1: unknown key \"x\"; keys are mode, queues, busy-poll, gro"},
 		{},
 	};
 
@@ -369,11 +390,25 @@ static void test_help(void)
 	char *text = NULL;
 	size_t size;
 	FILE *to = open_memstream(&text, &size);
-	static const char *const wanted[] = {
-		"--name NAME", "--uplink IF[,", "--vm NAME[,", "mac=MAC",
-		"socket=PATH", "queues=N",      "--host",      "--cpus",
-		"--poll",      "--run-dir",     "--idle-us N", "--log-level",
-		"--ageing",    "--help",        "--version",   NULL};
+	static const char *const wanted[] = {"--name NAME",
+					     "--uplink IF[,",
+					     "--vm NAME[,",
+					     "mac=MAC",
+					     "socket=PATH",
+					     "queues=N",
+					     "offloads=none|csum|all",
+					     "mtu=N",
+					     "gro=on|off",
+					     "--host",
+					     "--cpus",
+					     "--poll",
+					     "--run-dir",
+					     "--idle-us N",
+					     "--log-level",
+					     "--ageing",
+					     "--help",
+					     "--version",
+					     NULL};
 	int i;
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(to);

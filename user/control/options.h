@@ -22,6 +22,7 @@ struct uplink_options {
 	enum uplink_mode mode;
 	unsigned queues; /* 0: all that the NIC has */
 	bool busy_poll;
+	bool no_gro; /* TCP segments from the wire are not joined for guests that take TSO */
 };
 
 struct options {

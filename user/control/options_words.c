@@ -88,6 +88,22 @@ static int parse_vm_queues(void *to, const char *value, struct complaint *c)
 	return words_number(value, 1, PORT_QUEUES_MAX, &((struct vm_options *)to)->queues, c);
 }
 
+static int parse_vm_offloads(void *to, const char *value, struct complaint *c)
+{
+	static const char *const words[] = {"all", "csum", "none", NULL}; /* vm_offloads */
+	int i = words_choice(value, words, c);
+
+	if (i < 0)
+		return i;
+	((struct vm_options *)to)->offloads = i;
+	return 0;
+}
+
+static int parse_vm_mtu(void *to, const char *value, struct complaint *c)
+{
+	return words_number(value, VM_MTU_MIN, VM_MTU_MAX, &((struct vm_options *)to)->mtu, c);
+}
+
 static const struct words_key vm_keys[] = {
 	{"mac", "MAC",
 	 "the VM's address, which then neither moves nor ages (not given: learned from what the "
@@ -96,6 +112,14 @@ static const struct words_key vm_keys[] = {
 	{"socket", "PATH", "where to listen for its front-end (default RUN-DIR/NAME.sock)",
 	 parse_vm_socket},
 	{"queues", "N", "pairs of queues, 1 to 128 (default 1)", parse_vm_queues},
+	{"offloads", "none|csum|all",
+	 "what the guest may leave to the switch, and be left with: checksums, or TSO, UFO and USO "
+	 "as well (default all)",
+	 parse_vm_offloads},
+	{"mtu", "N",
+	 "longest packet to and from the VM, 68 to 65535 bytes; longer ones are dropped (not "
+	 "given: what its front-end says, or any)",
+	 parse_vm_mtu},
 	{},
 };
 
@@ -132,15 +156,29 @@ static int parse_uplink_queues(void *to, const char *value, struct complaint *c)
 			    c);
 }
 
-static int parse_uplink_busy_poll(void *to, const char *value, struct complaint *c)
+static int off_or_on(const char *value, bool *on, struct complaint *c)
 {
 	static const char *const words[] = {"off", "on", NULL};
 	int i = words_choice(value, words, c);
 
 	if (i < 0)
 		return i;
-	((struct uplink_options *)to)->busy_poll = i;
+	*on = i;
 	return 0;
+}
+
+static int parse_uplink_busy_poll(void *to, const char *value, struct complaint *c)
+{
+	return off_or_on(value, &((struct uplink_options *)to)->busy_poll, c);
+}
+
+static int parse_uplink_gro(void *to, const char *value, struct complaint *c)
+{
+	bool on = true;
+	int err = off_or_on(value, &on, c);
+
+	((struct uplink_options *)to)->no_gro = !on;
+	return err;
 }
 
 static const struct words_key uplink_keys[] = {
@@ -153,6 +191,10 @@ static const struct words_key uplink_keys[] = {
 	 "whether workers poll the NIC's driver themselves instead of waiting for its interrupts "
 	 "(default off)",
 	 parse_uplink_busy_poll},
+	{"gro", "on|off",
+	 "whether TCP segments from the wire are joined to large ones for guests that take TSO "
+	 "(default on)",
+	 parse_uplink_gro},
 	{},
 };
 

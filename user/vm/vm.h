@@ -34,12 +34,21 @@ bool vm_wait(struct port *p, struct worker *w, unsigned queue, bool on);
 void vm_out(struct port *p, struct worker *w, const struct batch *b, const uint16_t *which,
 	    unsigned n);
 
+/* Which offloads a VM is offered. */
+enum vm_offloads { VM_OFFLOADS_ALL, VM_OFFLOADS_CSUM, VM_OFFLOADS_NONE };
+
+/* Bytes of an IP packet that mtu= and NET_SET_MTU may say (virtio 1.2, 5.1.4.1). */
+#define VM_MTU_MIN 68
+#define VM_MTU_MAX 65535
+
 /* What --vm and `vxsctl port add` say; see control/options.h. */
 struct vm_options {
 	char name[VXS_NAME_SIZE];
 	char socket[108]; /* "" for RUN-DIR/NAME.sock */
 	unsigned queues;  /* queue pairs, 1 to PORT_QUEUES_MAX */
 	uint8_t mac[6];   /* all zero: learn */
+	enum vm_offloads offloads;
+	unsigned mtu; /* VM_MTU_MIN to VM_MTU_MAX; 0: not said */
 };
 
 /**
