@@ -33,12 +33,14 @@ enum vhost_user_request {
 	VHOST_USER_SET_PROTOCOL_FEATURES = 16,
 	VHOST_USER_GET_QUEUE_NUM = 17,
 	VHOST_USER_SET_VRING_ENABLE = 18,
+	VHOST_USER_NET_SET_MTU = 20,
 	VHOST_USER_REQUESTS = 46, /* one more than the highest that the specification knows */
 };
 
 /* Protocol feature bits */
 #define VHOST_USER_PROTOCOL_F_MQ        0
 #define VHOST_USER_PROTOCOL_F_REPLY_ACK 3
+#define VHOST_USER_PROTOCOL_F_NET_MTU   4
 
 /* Virtio feature bit 30 belongs to vhost-user */
 #define VHOST_USER_F_PROTOCOL_FEATURES 30

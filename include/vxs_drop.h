@@ -19,12 +19,13 @@
 	DROP(same_port, "destination is behind the port that it came from")                        \
 	DROP(no_destination, "no other port to send it to")                                        \
 	DROP(queue_disabled, "sent by the guest on a queue that is not enabled")                   \
+	DROP(over_mtu, "longer than the MTU of the port it came from")                             \
 	/* counted on the port that the frame was for */                                           \
 	DROP(not_running, "no front-end connected, or its receive queue is not running")           \
 	DROP(queue_full, "the guest offered no receive buffer")                                    \
 	DROP(buffer_short, "the guest's receive buffers are too small")                            \
 	DROP(queue_broken, "the guest's receive queue is broken")                                  \
-	DROP(too_big, "longer than the NIC's MTU allows")                                          \
+	DROP(too_big, "longer than the MTU of the port it was for")                                \
 	DROP(nic_full, "the NIC's transmit ring is full")                                          \
 	DROP(nic_down, "the NIC refused to transmit (link down?)")                                 \
 	DROP(host_full, "the host's TAP queue is full")                                            \

@@ -10,6 +10,15 @@ static struct vm_state state(void)
 	return s;
 }
 
+/* In numbers, as the specification has them. */
+#define ALWAYS                                                                                     \
+	(VERSION_1 | FEATURE(15) | FEATURE(21) | FEATURE(24) | FEATURE(27) | FEATURE(28) |         \
+	 FEATURE(29) | BIT30 | FEATURE(40))
+#define CSUM (FEATURE(0) | FEATURE(1))
+#define SEGMENTS                                                                                   \
+	(FEATURE(7) | FEATURE(8) | FEATURE(9) | FEATURE(10) | FEATURE(11) | FEATURE(12) |          \
+	 FEATURE(13) | FEATURE(14) | FEATURE(54) | FEATURE(55) | FEATURE(56))
+
 static void test_negotiation(void)
 {
 	uint64_t offered, protocol;
@@ -19,10 +28,9 @@ static void test_negotiation(void)
 	CU_ASSERT_TRUE(state().connected);
 	CU_ASSERT_EQUAL(state().peer_pid, getpid());
 	offered = peer_get(VHOST_USER_GET_FEATURES);
-	CU_ASSERT_EQUAL(offered, VERSION_1 | FEATURE(15) | FEATURE(21) | FEATURE(27) | FEATURE(28) |
-					 FEATURE(29) | BIT30);
+	CU_ASSERT_EQUAL(offered, ALWAYS | CSUM | SEGMENTS);
 	protocol = peer_get(VHOST_USER_GET_PROTOCOL_FEATURES);
-	CU_ASSERT_EQUAL(protocol, FEATURE(0) | FEATURE(3));
+	CU_ASSERT_EQUAL(protocol, FEATURE(0) | FEATURE(3) | FEATURE(4));
 	peer_send(VHOST_USER_SET_OWNER, 0, NULL, 0, NULL, 0);
 	peer_u64(VHOST_USER_SET_PROTOCOL_FEATURES, protocol);
 	CU_ASSERT_EQUAL(peer_get(VHOST_USER_GET_QUEUE_NUM), 1);
@@ -322,7 +330,7 @@ static const struct bad {
 	{UINT32_MAX, 0, {0}, 0},
 	{VHOST_USER_GET_FEATURES, 8, {0}, 0},
 	{VHOST_USER_SET_FEATURES, 4, {0}, 0},
-	{VHOST_USER_SET_FEATURES, 8, {1}, 0},
+	{VHOST_USER_SET_FEATURES, 8, {4}, 0},
 	{VHOST_USER_SET_FEATURES, 8, {0, 0x80000000}, 0},
 	{VHOST_USER_SET_PROTOCOL_FEATURES, 8, {2}, 0},
 	{VHOST_USER_SET_PROTOCOL_FEATURES, 8, {0, 1}, 0},
@@ -359,6 +367,8 @@ static const struct bad {
 	{VHOST_USER_SET_VRING_CALL, 8, {0, 1}, 1},
 	{VHOST_USER_SET_VRING_ERR, 8, {3}, 1},
 	{VHOST_USER_SET_VRING_ERR, 8, {0}, 0},
+	{VHOST_USER_NET_SET_MTU, 4, {1500}, 0},
+	{VHOST_USER_NET_SET_MTU, 8, {1500}, 1},
 	{VHOST_USER_SET_MEM_TABLE, 0, {0}, 1},
 	{VHOST_USER_SET_MEM_TABLE, 8, {0}, 0},
 	{VHOST_USER_SET_MEM_TABLE, 8, {0}, 1},

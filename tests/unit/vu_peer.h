@@ -51,10 +51,9 @@ static inline void peer_changed(void *arg, struct vm *vm)
 	t.changes++;
 }
 
-static inline void peer_setup(unsigned queues)
+static inline void peer_setup_vm(struct vm_options opt)
 {
-	struct vm_options opt = {.name = "a", .queues = queues};
-	unsigned i;
+	unsigned i, queues = opt.queues;
 
 	log_set_level(getenv("VERBOSE") ? LOG_DEBUG : LOG_ERROR);
 	strcpy(t.dir, "/tmp/vxs-vu-XXXXXX");
@@ -71,6 +70,11 @@ static inline void peer_setup(unsigned queues)
 	t.memory = memfd_create("guest", MFD_CLOEXEC);
 	CU_ASSERT_EQUAL_FATAL(ftruncate(t.memory, PEER_MEM), 0);
 	t.changes = 0;
+}
+
+static inline void peer_setup(unsigned queues)
+{
+	peer_setup_vm((struct vm_options){.name = "a", .queues = queues});
 }
 
 static inline void peer_hang_up(void)
@@ -242,7 +246,8 @@ static inline void peer_start(unsigned rings)
 	unsigned i;
 
 	peer_u64(VHOST_USER_SET_PROTOCOL_FEATURES,
-		 FEATURE(VHOST_USER_PROTOCOL_F_MQ) | FEATURE(VHOST_USER_PROTOCOL_F_REPLY_ACK));
+		 FEATURE(VHOST_USER_PROTOCOL_F_MQ) | FEATURE(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
+			 FEATURE(VHOST_USER_PROTOCOL_F_NET_MTU));
 	peer_u64(VHOST_USER_SET_FEATURES, VERSION_1 | BIT30);
 	peer_memory_at(PEER_UVA);
 	for (i = 0; i < rings; i++) {

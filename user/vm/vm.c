@@ -82,25 +82,78 @@ void vm_log(struct vm_control *c, enum log_level level, const char *format, ...)
 	c->log_left_out = 0;
 }
 
+#define BIT(n) (1ull << (n))
+
+/* What a guest may leave to us (CSUM, HOST_*), and be left with (GUEST_*). */
+static uint64_t offload_features(enum vm_offloads offloads)
+{
+	uint64_t features = BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM);
+
+	if (offloads == VM_OFFLOADS_NONE)
+		return 0;
+	if (offloads == VM_OFFLOADS_CSUM)
+		return features;
+	return features | BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_HOST_TSO6) |
+	       BIT(VIRTIO_NET_F_HOST_ECN) | BIT(VIRTIO_NET_F_HOST_UFO) |
+	       BIT(VIRTIO_NET_F_HOST_USO) | BIT(VIRTIO_NET_F_GUEST_TSO4) |
+	       BIT(VIRTIO_NET_F_GUEST_TSO6) | BIT(VIRTIO_NET_F_GUEST_ECN) |
+	       BIT(VIRTIO_NET_F_GUEST_UFO) | BIT(VIRTIO_NET_F_GUEST_USO4) |
+	       BIT(VIRTIO_NET_F_GUEST_USO6);
+}
+
 uint64_t vm_features(const struct vm_control *c)
 {
-	uint64_t features = 1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_F_ANY_LAYOUT |
-			    1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_RING_F_EVENT_IDX |
-			    1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_NET_F_GUEST_ANNOUNCE |
-			    1ull << VHOST_USER_F_PROTOCOL_FEATURES;
+	uint64_t features = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_ANY_LAYOUT) |
+			    BIT(VIRTIO_F_NOTIFY_ON_EMPTY) | BIT(VIRTIO_RING_F_INDIRECT_DESC) |
+			    BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(VIRTIO_F_RING_RESET) |
+			    BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) |
+			    BIT(VHOST_USER_F_PROTOCOL_FEATURES);
 
 	if (c->n_rings > 2)
-		features |= 1ull << VIRTIO_NET_F_MQ;
-	return features;
+		features |= BIT(VIRTIO_NET_F_MQ);
+	if (c->mtu_option)
+		features |= BIT(VIRTIO_NET_F_MTU);
+	return features | offload_features(c->offloads);
+}
+
+int vm_set_mtu(struct vm_control *c, uint64_t mtu)
+{
+	uint32_t most = c->mtu_option ? c->mtu_option : VM_MTU_MAX;
+
+	c->mtu_refused = 0;
+	if (mtu && (mtu < VM_MTU_MIN || mtu > most)) {
+		c->mtu_refused = mtu;
+		return -EINVAL;
+	}
+	c->mtu_told = mtu;
+	__atomic_store_n(&c->vm->mtu, mtu ? mtu : c->mtu_option, __ATOMIC_RELAXED);
+	return 0;
+}
+
+const char *vm_mtu_remedy(struct vm_control *c)
+{
+	uint32_t most = c->mtu_option ? c->mtu_option : VM_MTU_MAX;
+	bool possible = c->mtu_refused > most && c->mtu_refused <= VM_MTU_MAX;
+	size_t len;
+
+	len = snprintf(c->remedy, sizeof(c->remedy), "give it %u to %u (QEMU: host_mtu=)",
+		       VM_MTU_MIN, most);
+	if (possible)
+		snprintf(c->remedy + len, sizeof(c->remedy) - len,
+			 ", or add the port with mtu=%llu", (unsigned long long)c->mtu_refused);
+	return c->remedy;
 }
 
 static void tell_change(struct vm_control *c)
 {
 	bool connected = c->conn.fd >= 0, running = vm_rings_run(c);
+	uint32_t takes = running ? offload_guest_takes(c->features) : 0, mtu = c->vm->mtu;
 
+	__atomic_store_n(&c->vm->port.takes, takes, __ATOMIC_RELAXED);
 	if (connected == c->was_connected && running == c->was_running &&
-	    c->in_changes == c->was_in_changes)
+	    c->in_changes == c->was_in_changes && mtu == c->was_mtu)
 		return;
+	c->was_mtu = mtu;
 	c->was_connected = connected;
 	c->was_running = running;
 	c->was_in_changes = c->in_changes;
@@ -119,6 +172,7 @@ static void disconnect(struct vm_control *c)
 	c->has_features = false;
 	c->features = 0;
 	c->protocol_features = 0;
+	vm_set_mtu(c, 0);
 	vu_conn_close(&c->conn);
 }
 
@@ -279,6 +333,11 @@ int vm_new(struct vm **out, struct loop *loop, const struct vm_options *opt, uin
 	struct vm *vm;
 	int ret;
 
+	if (opt->mtu && (opt->mtu < VM_MTU_MIN || opt->mtu > VM_MTU_MAX)) {
+		log_error("vm %s: an MTU of %u, %u to %u are possible: change mtu=", opt->name,
+			  opt->mtu, VM_MTU_MIN, VM_MTU_MAX);
+		return -EINVAL;
+	}
 	if (opt->queues < 1 || opt->queues > PORT_QUEUES_MAX) {
 		log_error("vm %s: %u queue pairs, 1 to %u are possible: change queues=", opt->name,
 			  opt->queues, PORT_QUEUES_MAX);
@@ -297,6 +356,9 @@ int vm_new(struct vm **out, struct loop *loop, const struct vm_options *opt, uin
 	c->vm = vm;
 	c->loop = loop;
 	c->n_rings = 2 * opt->queues;
+	c->offloads = opt->offloads;
+	c->mtu_option = opt->mtu;
+	c->was_mtu = vm->mtu = opt->mtu;
 	c->conn.fd = c->pending.fd = c->listen_fd = -1;
 	c->log_room = LOG_BURST;
 	c->log_at = now_ms();
@@ -382,88 +444,4 @@ void vm_broken(struct vm *vm)
 	if (c->offended && !c->closed)
 		close_port(c);
 	tell_change(c);
-}
-
-/* The first thing that keeps frames from passing, seen from the front-end's side to the guest's. */
-static const char *why_not(struct vm_control *c)
-{
-	bool started[2] = {false, false}, enabled[2] = {false, false};
-	unsigned i, idle[2] = {0, 0};
-
-	if (c->closed)
-		return "closed: its front-end made vxsd wait; delete the port and add it again";
-	if (c->conn.fd < 0) {
-		snprintf(c->why_not, sizeof(c->why_not), "no front-end is connected to %s",
-			 c->socket);
-		return c->why_not;
-	}
-	if (!c->mem)
-		return "the guest's driver has not started yet, or its memory is not shared "
-		       "(QEMU: memory-backend with share=on)";
-	for (i = 0; i < c->n_rings; i++) {
-		const struct vq *q = c->ring[i].q;
-		uint32_t broken = q ? __atomic_load_n(&q->broken, __ATOMIC_RELAXED) : VQ_OK;
-
-		if (broken) {
-			snprintf(c->why_not, sizeof(c->why_not), "queue %u broke: %s", i,
-				 vq_broken_text(broken));
-			return c->why_not;
-		}
-		if (!q)
-			continue;
-		started[i & 1] = true;
-		if (vm_ring_is_enabled(c, i))
-			enabled[i & 1] = true;
-		else
-			idle[i & 1] = i;
-	}
-	if (!started[0] || !started[1])
-		return "the guest's driver has not started the queues";
-	if (enabled[0] && enabled[1])
-		return NULL;
-	snprintf(c->why_not, sizeof(c->why_not), "queue %u is not enabled", idle[enabled[0]]);
-	return c->why_not;
-}
-
-void vm_state(const struct vm *vm, struct vm_state *state)
-{
-	struct vm_control *c = vm->control;
-	unsigned i;
-
-	*state = (struct vm_state){
-		.socket = c->socket,
-		.connected = c->conn.fd >= 0,
-		.running = vm_rings_run(c),
-		.peer_pid = c->conn.fd >= 0 ? c->conn.pid : 0,
-		.features = c->features,
-		.protocol_features = c->protocol_features,
-		.queues = c->n_rings / 2,
-		.connections = c->connections,
-		.why_not = why_not(c),
-	};
-	if (!c->mem)
-		return;
-	state->regions = c->mem->n;
-	for (i = 0; i < c->mem->n; i++)
-		state->memory += c->mem->region[i].size;
-}
-
-void vm_queue_state(const struct vm *vm, unsigned index, struct vm_queue_state *state)
-{
-	const struct vm_control *c = vm->control;
-	const struct vm_ring *r = &c->ring[index];
-	uint32_t broken = 0;
-
-	*state = (struct vm_queue_state){
-		.started = r->q,
-		.enabled = c->has_features ? vm_ring_is_enabled(c, index) : r->enabled,
-		.size = r->size,
-		.calls = r->calls,
-	};
-	if (!r->q)
-		return;
-	state->calls += __atomic_load_n(&r->q->calls, __ATOMIC_RELAXED);
-	broken = __atomic_load_n(&r->q->broken, __ATOMIC_RELAXED);
-	if (broken)
-		state->broken = vq_broken_text(broken);
 }

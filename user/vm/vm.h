@@ -5,7 +5,9 @@
 
 #include <stdint.h>
 
+#include "offload/offload.h"
 #include "port/port.h"
+#include "switch/frame.h"
 #include "vm/vq.h"
 
 struct loop;
@@ -19,12 +21,21 @@ struct vm {
 	struct vq *in[PORT_QUEUES_MAX];  /* RCU; NULL: not running */
 	struct vq *out[PORT_QUEUES_MAX]; /* RCU; NULL: not running or not enabled */
 	unsigned n_out;                  /* receive queues 0 to n_out - 1 all run; atomic */
+	uint32_t mtu;                    /* of packets both ways; 0: any; atomic, by control */
 	struct vm_control *control;      /* control thread only */
 };
 
 static inline struct vm *vm_of(struct port *p)
 {
 	return (struct vm *)p;
+}
+
+/* A frame, or the longest that it will be cut into, is longer than an MTU allows. */
+static inline bool vm_is_over_mtu(const struct frame *f, uint32_t mtu)
+{
+	uint32_t most = frame_max_len(f, mtu);
+
+	return f->len > most && offload_cut_len(f) > most;
 }
 
 extern const struct port_ops vm_port_ops; /* vm_in.c, vm_out.c */
@@ -95,10 +106,15 @@ struct vm_state {
 	bool connected;
 	bool running; /* at least one queue of each direction runs */
 	int peer_pid;
-	uint64_t features, protocol_features;
+	uint64_t offered, features, protocol_features; /* @features: the negotiated ones */
 	unsigned regions;
-	uint64_t memory;      /* bytes */
-	unsigned queues;      /* pairs */
+	uint64_t memory; /* bytes */
+	unsigned queues; /* pairs */
+	unsigned spread; /* receive queues that frames are spread over */
+	enum vm_offloads offloads;
+	uint32_t mtu;         /* in effect; 0: none */
+	uint32_t mtu_option;  /* mtu=; 0: not said */
+	uint32_t mtu_told;    /* NET_SET_MTU; 0: not said */
 	uint64_t connections; /* since start */
 	const char *why_not;  /* why no traffic passes, in words; NULL if it does */
 };
@@ -107,8 +123,8 @@ void vm_state(const struct vm *vm, struct vm_state *state);
 /** vm_queue_state() - of virtqueue @index (0 to 2 * queues - 1). */
 void vm_queue_state(const struct vm *vm, unsigned index, struct vm_queue_state *state);
 
-/** vm_on_change() - @changed(@arg, vm) is called whenever connected or running changes, or which
- * in-queues run. */
+/** vm_on_change() - @changed(@arg, vm) is called whenever connected, running or the MTU changes, or
+ * which in-queues run. */
 void vm_on_change(struct vm *vm, void (*changed)(void *arg, struct vm *vm), void *arg);
 
 /* For balance.c, which moves in-queues from worker to worker. Control thread. */

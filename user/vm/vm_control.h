@@ -47,6 +47,9 @@ struct vm_control {
 
 	bool has_features;
 	uint64_t features, protocol_features;
+	enum vm_offloads offloads;
+	uint32_t mtu_option, mtu_told; /* mtu= and NET_SET_MTU; 0: not said */
+	uint64_t mtu_refused;          /* what NET_SET_MTU said last, if that was refused */
 	struct vu_mem *mem;
 	struct vm_ring ring[2 * PORT_QUEUES_MAX];
 
@@ -54,6 +57,7 @@ struct vm_control {
 	void *changed_arg;
 	bool was_connected, was_running;
 	unsigned in_changes, was_in_changes; /* of which in-queues run */
+	uint32_t was_mtu;
 
 	bool offended; /* a worker had to be freed from a write() to its eventfd */
 	bool closed;   /* so the port takes no front-end any more */
@@ -62,7 +66,7 @@ struct vm_control {
 	unsigned log_left_out; /* lines that were not, since the last that was */
 	uint64_t log_at;       /* ms */
 
-	char why_not[256];
+	char why_not[256], remedy[128];
 };
 
 /** vm_log() - one line about a VM, at a rate that a hostile peer can't drive up. */
@@ -85,5 +89,16 @@ void vm_rings_tell_broken(struct vm_control *c);
 
 /** vm_features() - what we offer to this VM's front-end. */
 uint64_t vm_features(const struct vm_control *c);
+
+/**
+ * vm_set_mtu() - NET_SET_MTU: the longest packet that the front-end told its guest of
+ * @c:   the VM
+ * @mtu: bytes; 0: what it told is forgotten, with it goes
+ *
+ * Return: 0; -EINVAL if it is not one, or longer than mtu= allows: what held before, holds.
+ */
+int vm_set_mtu(struct vm_control *c, uint64_t mtu);
+/** vm_mtu_remedy() - what to do about c->mtu_refused. */
+const char *vm_mtu_remedy(struct vm_control *c);
 
 #endif

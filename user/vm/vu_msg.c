@@ -33,6 +33,7 @@ struct request {
 	struct vu_message *m;
 	struct vm_ring *ring; /* for messages with an index */
 	unsigned index;
+	bool refused;        /* the answer is a no, but the connection stays */
 	uint32_t reply_size; /* the payload is a reply of this many bytes; 0: none */
 	char *why;
 	size_t why_len;
@@ -67,7 +68,8 @@ static void reply_u64(struct request *q, uint64_t value)
 
 static uint64_t protocol_features(void)
 {
-	return 1ull << VHOST_USER_PROTOCOL_F_MQ | 1ull << VHOST_USER_PROTOCOL_F_REPLY_ACK;
+	return 1ull << VHOST_USER_PROTOCOL_F_MQ | 1ull << VHOST_USER_PROTOCOL_F_REPLY_ACK |
+	       1ull << VHOST_USER_PROTOCOL_F_NET_MTU;
 }
 
 static int get_features(struct request *q)
@@ -265,11 +267,29 @@ static int set_vring_err(struct request *q)
 	return 0;
 }
 
+/*
+ * QEMU asks for this before it starts the rings, if it was told host_mtu=. It takes a refusal for
+ * the end of it: it says "9000Bytes MTU not supported by the backend", and the guest's device stays
+ * as it is. To hang up would only have it come again. What limit holds, holds in any case.
+ */
+static int net_set_mtu(struct request *q)
+{
+	uint64_t mtu = q->m->payload.u64;
+
+	q->refused = !mtu || vm_set_mtu(q->c, mtu);
+	if (q->refused)
+		vm_log(q->c, LOG_WARN,
+		       "the front-end wants an MTU of %" PRIu64 ", which is refused: %s", mtu,
+		       vm_mtu_remedy(q->c));
+	return 0;
+}
+
 #define U64            sizeof(uint64_t)
 #define STATE          sizeof(struct vhost_user_vring_state)
 #define ADDR           sizeof(struct vhost_user_vring_addr)
 #define TABLE          MESSAGE_SIZE_TABLE
 #define MQ             (1ull << VHOST_USER_PROTOCOL_F_MQ)
+#define MTU            (1ull << VHOST_USER_PROTOCOL_F_NET_MTU)
 #define ROW(name, ...) [VHOST_USER_##name] = {#name, __VA_ARGS__}
 
 /* clang-format off */
@@ -291,6 +311,7 @@ static const struct row rows[VHOST_USER_REQUESTS] = {
 	ROW(SET_PROTOCOL_FEATURES, set_protocol_features, U64,   0, 0, INDEX_NONE,     PAUSE_NONE, 0),
 	ROW(GET_QUEUE_NUM,         get_queue_num,         0,     0, 0, INDEX_NONE,     PAUSE_NONE, MQ),
 	ROW(SET_VRING_ENABLE,      set_vring_enable,      STATE, 0, 0, INDEX_U32,      PAUSE_NONE, 0),
+	ROW(NET_SET_MTU,           net_set_mtu,           U64,   0, 0, INDEX_NONE,     PAUSE_NONE, MTU),
 };
 /* clang-format on */
 
@@ -396,7 +417,7 @@ static int run(struct request *q, const struct row *row)
 static int answer(struct request *q, int status)
 {
 	struct vm_control *c = q->c;
-	uint64_t ack = status != 0;
+	uint64_t ack = status || q->refused;
 	int ret = 0;
 
 	if (q->reply_size)
