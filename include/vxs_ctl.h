@@ -17,24 +17,38 @@
  * stats     ["port": NAME]     [{"port","in_frames","in_bytes","out_frames","out_bytes",
  *                                "out_calls","drops":{REASON:N...}}...]
  * workers   -                  [WORKER...]
- * port_add  "vm": WORDS        {"name","id","socket"}, WORDS as in --vm: NAME[,key=value...]
+ * port_add  "vm": WORDS        {"name","id","socket","warning":TEXT|null}, WORDS as in --vm:
+ *                              NAME[,key=value...]
  * port_del  "port": NAME       {"name"}
  *
  * STATUS    {"name","pid","version","uptime":S,"run_dir","maps":DIR|null,"poll",
  *            "idle_us":N|null (unless adaptive),"ageing":S,
  *            "uplink":NIC|null,"host":TAP|null,"ports":N,"addresses":N,
+ *            "vm_mtus":{"least":N|null,"most":N|null,"over_uplink":N}, the last: VMs whose MTU is
+ *            longer than the uplink's;
  *            "workers":[{"id","cpu":N|null,"rounds","busy_rounds","sleeps",
  *            "queues":[{"port":NAME,"queue":N}...]}...]}, those in-queues that run
  * NIC       {"ifname","ifindex","mode","umem","queues","nic_queues","mtu","mac","up",
  *            "busy_poll":BOOL,"busy_vain":BOOL,"busy_queues":N,"busy_polls":N,
- *            "busy_hits":N}, busy_vain: frames came, and yet no queue could be polled
+ *            "busy_hits":N,"gro":BOOL}, busy_vain: frames came, and yet no queue could be polled
  * PORT      {"id","name","kind":"uplink"|"host"|"vm","up", and of the kinds:
  *   uplink   "nic":NIC
- *   host     "ifname"
+ *   host     "ifname","mtu"
  *   vm       "mac":MAC|null,"socket","connected","running","why_not":TEXT|null,"peer_pid":N|null,
- *            "features":HEX,"protocol_features":HEX,"regions","memory":BYTES,"connections",
- *            "pairs":N,"queues":[{"index","direction":"in"|"out","worker":N|null,"started",
+ *            "features":HEX,"protocol_features":HEX,
+ *            "offered":[FEATURE...],"negotiated":[FEATURE...],"ignored":[FEATURE...],
+ *            "offloads":"none"|"csum"|"all","asks":[OFFLOAD...],"takes":[OFFLOAD...],
+ *            "ring":"split"|"packed"|null,"in_order":BOOL,"mergeable":BOOL,
+ *            "mtu":N|null,"mtu_option":N|null,"mtu_told":N|null,"mtu_uplink":N|null,
+ *            "regions","memory":BYTES,"connections","pairs":N,"spread":N,"queues":[{"index","direction":"in"|"out","worker":N|null,"started",
  *            "enabled","size","calls","broken":TEXT|null}...]}
+ *
+ *            offered, negotiated: FEATURE is virtio's name in small letters, features the
+ *            negotiated ones as a number; ignored: negotiated, but what they need was not;
+ *            asks, takes: what the guest may leave to the switch, and be left with: csum, tso4,
+ *            tso6, ecn, ufo, uso4, uso6; mtu: in effect, of what mtu= and the front-end said;
+ *            mtu_uplink: the uplink's, if it is shorter; spread: receive queues that frames are
+ *            spread over
  *
  * WORKER    {"id","cpu":N|null,"cycles_per_second","started","elapsed_cycles","busy_cycles",
  *            "idle_cycles","sleep_cycles","rounds","busy_rounds","batches","frames","syscalls",

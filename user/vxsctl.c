@@ -161,6 +161,8 @@ static void show_added(struct call *call, struct json_object *result)
 	(void)call;
 	printf("port \"%s\" added: its socket is %s\n", get_text(result, "name"),
 	       get_text(result, "socket"));
+	if (get_text(result, "warning"))
+		printf("%s\n", get_text(result, "warning"));
 }
 
 static void show_deleted(struct call *call, struct json_object *result)

@@ -61,6 +61,7 @@ static struct json_object *do_port_add(struct daemon *d, const struct request *r
 	struct vm_options vm = {};
 	struct vm_state state = {};
 	struct json_object *o;
+	char warning[256];
 	struct port *p;
 	int err;
 
@@ -82,6 +83,10 @@ static struct json_object *do_port_add(struct daemon *d, const struct request *r
 	json_object_object_add(o, "name", json_object_new_string(p->name));
 	json_object_object_add(o, "id", json_object_new_int(p->id));
 	json_object_object_add(o, "socket", json_object_new_string(state.socket));
+	json_object_object_add(o, "warning",
+			       daemon_mtu_warning(d, vm_of(p), warning, sizeof(warning))
+				       ? json_object_new_string(warning)
+				       : NULL);
 	return o;
 }
 

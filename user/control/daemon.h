@@ -21,6 +21,7 @@ struct learn;
 struct vm_seen {
 	bool running;
 	uint64_t connections;
+	uint32_t mtu, mtu_uplink; /* the last two that were warned of */
 };
 
 /* Control thread only; workers see @sw and their own struct worker. */
@@ -99,6 +100,10 @@ int daemon_add_vm(struct daemon *d, const struct vm_options *opt, char *err, siz
 int daemon_del_vm(struct daemon *d, const char *name, char *err, size_t err_len);
 /** daemon_find_port() - by name; "uplink" and "host" work always. NULL: there is none. */
 struct port *daemon_find_port(struct daemon *d, const char *name);
+/** daemon_mtu_warning() - if a VM's MTU is longer than the uplink's: true, and what to do. */
+bool daemon_mtu_warning(const struct daemon *d, const struct vm *vm, char *text, size_t size);
+/** daemon_check_mtu() - log that warning, once for the same two MTUs. */
+void daemon_check_mtu(struct daemon *d, struct vm *vm);
 /** daemon_publish() - give workers the ports that @d has now, and wait until all use them. */
 int daemon_publish(struct daemon *d);
 /** daemon_unpublish_all() - workers get no port any more; can't fail. */

@@ -116,7 +116,39 @@ void daemon_show_port(struct daemon *d, const struct port *p)
 	tables_set_port(d->tables, p->id, &value);
 }
 
-/* A front-end came or went (which vm.c logs), or its queues began to run or stopped. */
+bool daemon_mtu_warning(const struct daemon *d, const struct vm *vm, char *text, size_t size)
+{
+	struct nic_state nic = {};
+
+	if (d->nic)
+		nic_state(d->nic, &nic);
+	if (!d->nic || vm->mtu <= nic.mtu)
+		return false;
+	snprintf(text, size,
+		 "its MTU of %u is more than the uplink's %u: longer frames to the wire will be "
+		 "dropped; `ip link set %s mtu %u`, or give the port mtu=%u, and QEMU host_mtu=%u",
+		 vm->mtu, nic.mtu, nic.ifname, vm->mtu, nic.mtu, nic.mtu);
+	return true;
+}
+
+void daemon_check_mtu(struct daemon *d, struct vm *vm)
+{
+	struct vm_seen *seen = &d->seen[vm->port.id];
+	struct nic_state nic = {};
+	char text[256];
+
+	if (d->nic)
+		nic_state(d->nic, &nic);
+	if (seen->mtu == vm->mtu && seen->mtu_uplink == nic.mtu)
+		return;
+	if (daemon_mtu_warning(d, vm, text, sizeof(text)))
+		vm_log(vm->control, LOG_WARN, "%s", text);
+	seen->mtu = vm->mtu;
+	seen->mtu_uplink = nic.mtu;
+}
+
+/* A front-end came or went (which vm.c logs), told an MTU, or its queues began to run or stopped.
+ */
 static void on_change(void *arg, struct vm *vm)
 {
 	struct daemon *d = arg;
@@ -134,7 +166,9 @@ static void on_change(void *arg, struct vm *vm)
 		       state.queues == 1 ? "" : "s");
 	else if (!state.running && seen->running && state.connected)
 		vm_log(vm->control, LOG_INFO, "stopped");
-	*seen = (struct vm_seen){.running = state.running, .connections = state.connections};
+	seen->running = state.running;
+	seen->connections = state.connections;
+	daemon_check_mtu(d, vm);
 	daemon_show_port(d, &vm->port);
 	balance_soon(d);
 }
@@ -284,6 +318,7 @@ int daemon_add_vm(struct daemon *d, const struct vm_options *asked, char *err, s
 	}
 	daemon_show_port(d, &vm->port);
 	log_info("vm %s: port %u, waits for its front-end on %s", opt.name, id, opt.socket);
+	daemon_check_mtu(d, vm);
 	return 0;
 }
 

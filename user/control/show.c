@@ -10,70 +10,23 @@
 
 #include "control/balance.h"
 #include "control/daemon.h"
+#include "control/json.h"
 #include "switch/cycles.h"
 #include "vxs_ctl.h"
-
-/* json-c refuses to add only where it has no memory; a member then lacks, and nothing breaks. */
-static void add(struct json_object *to, const char *key, struct json_object *value)
-{
-	if (json_object_object_add(to, key, value))
-		json_object_put(value);
-}
-
-static void add_int(struct json_object *to, const char *key, uint64_t value)
-{
-	add(to, key, json_object_new_int64(value > INT64_MAX ? INT64_MAX : (int64_t)value));
-}
-
-static void add_bool(struct json_object *to, const char *key, bool value)
-{
-	add(to, key, json_object_new_boolean(value));
-}
-
-/* NULL and "" become null. */
-static void add_text(struct json_object *to, const char *key, const char *value)
-{
-	add(to, key, value && value[0] ? json_object_new_string(value) : NULL);
-}
-
-static void add_hex(struct json_object *to, const char *key, uint64_t value)
-{
-	char text[24];
-
-	snprintf(text, sizeof(text), "0x%llx", (unsigned long long)value);
-	add_text(to, key, text);
-}
-
-/* An address of only zeros becomes null. */
-static void add_mac(struct json_object *to, const char *key, const uint8_t mac[6])
-{
-	static const uint8_t none[6];
-	char text[18] = "";
-
-	if (memcmp(mac, none, sizeof(none)))
-		options_format_mac(mac, text);
-	add_text(to, key, text);
-}
-
-static void append(struct json_object *to, struct json_object *value)
-{
-	if (json_object_array_add(to, value))
-		json_object_put(value);
-}
 
 static const char *poll_text(enum poll_mode mode)
 {
 	return mode == POLL_BUSY ? "busy" : mode == POLL_INTERRUPT ? "interrupt" : "adaptive";
 }
 
-static struct json_object *show_nic(const struct nic *nic)
+static struct json_object *show_nic(const struct daemon *d)
 {
 	struct json_object *o = json_object_new_object();
 	struct nic_state state = {};
 
 	if (!o)
 		return NULL;
-	nic_state(nic, &state);
+	nic_state(d->nic, &state);
 	add_text(o, "ifname", state.ifname);
 	add_int(o, "ifindex", state.ifindex);
 	add_text(o, "mode", state.mode);
@@ -88,6 +41,7 @@ static struct json_object *show_nic(const struct nic *nic)
 	add_int(o, "busy_queues", state.busy_queues);
 	add_int(o, "busy_polls", state.busy_polls);
 	add_int(o, "busy_hits", state.busy_hits);
+	add_bool(o, "gro", !d->opt->uplink.no_gro);
 	return o;
 }
 
@@ -142,6 +96,33 @@ static struct json_object *show_worker(struct daemon *d, const struct worker *w)
 	return o;
 }
 
+/* The range of the VMs' MTUs, and how many are longer than the uplink's. */
+static struct json_object *show_mtus(struct daemon *d)
+{
+	struct json_object *o = json_object_new_object();
+	uint32_t id, mtu, least = 0, most = 0, over = 0;
+	struct nic_state nic = {};
+
+	if (d->nic)
+		nic_state(d->nic, &nic);
+	for (id = VXS_PORT_VM; id < VXS_PORTS_MAX; id++) {
+		mtu = d->vm[id] ? d->vm[id]->mtu : 0;
+		if (!mtu)
+			continue;
+		if (!least || mtu < least)
+			least = mtu;
+		if (mtu > most)
+			most = mtu;
+		over += d->nic && mtu > nic.mtu;
+	}
+	if (!o)
+		return NULL;
+	add_int_or_null(o, "least", least);
+	add_int_or_null(o, "most", most);
+	add_int(o, "over_uplink", over);
+	return o;
+}
+
 struct json_object *show_status(struct daemon *d)
 {
 	struct json_object *o = json_object_new_object(), *workers = json_object_new_array();
@@ -165,65 +146,15 @@ struct json_object *show_status(struct daemon *d)
 	add(o, "idle_us",
 	    d->opt->poll == POLL_ADAPTIVE ? json_object_new_int(d->opt->idle_us) : NULL);
 	add_int(o, "ageing", d->opt->ageing);
-	add(o, "uplink", d->nic ? show_nic(d->nic) : NULL);
+	add(o, "uplink", d->nic ? show_nic(d) : NULL);
 	add_text(o, "host", d->host ? host_ifname(d->host) : NULL);
 	add_int(o, "ports", ports);
+	add(o, "vm_mtus", show_mtus(d));
 	add_int(o, "addresses", d->sw.fdb->n);
 	for (i = 0; i < d->n_workers; i++)
 		append(workers, show_worker(d, d->worker[i]));
 	add(o, "workers", workers);
 	return o;
-}
-
-static struct json_object *show_vm_queue(const struct vm *vm, unsigned index)
-{
-	struct json_object *o = json_object_new_object();
-	struct worker *owner = vm->port.worker[index / 2];
-	struct vm_queue_state state = {};
-
-	if (!o)
-		return NULL;
-	vm_queue_state(vm, index, &state);
-	add_int(o, "index", index);
-	add_text(o, "direction", index & 1 ? "in" : "out");
-	/* Any worker may send to an out-queue; an in-queue belongs to one. */
-	add(o, "worker", index & 1 && owner ? json_object_new_int(owner->id) : NULL);
-	add_bool(o, "started", state.started);
-	add_bool(o, "enabled", state.enabled);
-	add_int(o, "size", state.size);
-	add_int(o, "calls", state.calls);
-	add_text(o, "broken", state.broken);
-	return o;
-}
-
-static void add_vm(struct json_object *o, const struct vm *vm)
-{
-	struct json_object *queues = json_object_new_array();
-	struct vm_state state = {};
-	uint8_t mac[6];
-	unsigned i;
-
-	vm_state(vm, &state);
-	for (i = 0; i < 6; i++)
-		mac[i] = vm->port.fix_mac >> 8 * i;
-	add_bool(o, "up", state.running);
-	add_mac(o, "mac", mac);
-	add_text(o, "socket", state.socket);
-	add_bool(o, "connected", state.connected);
-	add_bool(o, "running", state.running);
-	add_text(o, "why_not", state.why_not);
-	add(o, "peer_pid", state.peer_pid > 0 ? json_object_new_int(state.peer_pid) : NULL);
-	add_hex(o, "features", state.features);
-	add_hex(o, "protocol_features", state.protocol_features);
-	add_int(o, "regions", state.regions);
-	add_int(o, "memory", state.memory);
-	add_int(o, "connections", state.connections);
-	add_int(o, "pairs", state.queues);
-	if (!queues)
-		return;
-	for (i = 0; i < 2 * state.queues; i++)
-		append(queues, show_vm_queue(vm, i));
-	add(o, "queues", queues);
 }
 
 static struct json_object *show_port(struct daemon *d, struct port *p)
@@ -240,16 +171,18 @@ static struct json_object *show_port(struct daemon *d, struct port *p)
 		nic_state(d->nic, &state);
 		add_text(o, "kind", "uplink");
 		add_bool(o, "up", state.up);
-		add(o, "nic", show_nic(d->nic));
+		add(o, "nic", show_nic(d));
 		break;
 	case VXS_KIND_HOST:
 		add_text(o, "kind", "host");
 		add_bool(o, "up", true);
 		add_text(o, "ifname", host_ifname(d->host));
+		nic_state(d->nic, &state);
+		add_int_or_null(o, "mtu", state.mtu);
 		break;
 	default:
 		add_text(o, "kind", "vm");
-		add_vm(o, vm_of(p));
+		show_vm(o, d, vm_of(p));
 	}
 	return o;
 }

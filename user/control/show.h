@@ -18,4 +18,8 @@ struct json_object *show_fdb(struct daemon *d);
 struct json_object *show_stats(struct daemon *d, struct port *only);
 struct json_object *show_workers(struct daemon *d);
 
+struct vm;
+/** show_vm() - what a PORT of kind vm has beyond others, into @o; show_vm.c. */
+void show_vm(struct json_object *o, const struct daemon *d, const struct vm *vm);
+
 #endif

@@ -44,6 +44,15 @@ static void lose_uplink(struct daemon *d)
 	balance_soon(d);
 }
 
+static void check_mtus(struct daemon *d)
+{
+	uint32_t id;
+
+	for (id = VXS_PORT_VM; id < VXS_PORTS_MAX; id++)
+		if (d->vm[id])
+			daemon_check_mtu(d, d->vm[id]);
+}
+
 static void on_link(void *arg, const struct link_state *link)
 {
 	struct daemon *d = arg;
@@ -63,6 +72,7 @@ static void on_link(void *arg, const struct link_state *link)
 		log_info("uplink %s: MTU is %u now", now.ifname, now.mtu);
 		if (d->host)
 			host_set_mtu(d->host, now.mtu);
+		check_mtus(d);
 	}
 	if (memcmp(before.mac, now.mac, 6)) {
 		options_format_mac(now.mac, text);

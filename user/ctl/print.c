@@ -30,13 +30,12 @@ int64_t get_int(struct json_object *o, const char *key)
 	return json_object_get_int64(get(o, key));
 }
 
-static bool get_bool(struct json_object *o, const char *key)
+bool get_bool(struct json_object *o, const char *key)
 {
 	return json_object_get_boolean(get(o, key));
 }
 
-/* A member's text, or "". */
-static const char *text_of(struct json_object *o, const char *key)
+const char *text_of(struct json_object *o, const char *key)
 {
 	const char *text = get_text(o, key);
 
@@ -48,15 +47,15 @@ size_t get_length(struct json_object *list)
 	return json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
 }
 
-void cell_number_or_any(struct columns *t, struct json_object *o, const char *key)
+void cell_number_or(struct columns *t, struct json_object *o, const char *key, const char *none)
 {
 	if (get(o, key))
 		columns_cell(t, "%" PRId64, get_int(o, key));
 	else
-		columns_cell(t, "any");
+		columns_cell(t, "%s", none);
 }
 
-static const char *plural(int64_t n)
+const char *plural(int64_t n)
 {
 	return n == 1 ? "" : "s";
 }
@@ -72,8 +71,6 @@ static void format_time(char *text, size_t size, int64_t seconds)
 	else
 		snprintf(text, size, "%02d:%02d:%02d", hours, minutes, rest);
 }
-
-#define INDENT 11 /* where the texts behind "uplink" and the like begin */
 
 static void print_nic(struct json_object *nic)
 {
@@ -93,6 +90,8 @@ static void print_nic(struct json_object *nic)
 		printf(", busy polling without effect");
 	else if (get_bool(nic, "busy_poll"))
 		printf(", busy polling waits for frames");
+	if (get(nic, "gro") && !get_bool(nic, "gro"))
+		printf(", GRO off");
 	printf("\n");
 }
 
@@ -130,7 +129,7 @@ static void print_workers(struct json_object *list)
 	for (i = 0; i < get_length(list); i++) {
 		w = json_object_array_get_idx(list, i);
 		columns_cell(t, "%" PRId64, get_int(w, "id"));
-		cell_number_or_any(t, w, "cpu");
+		cell_number_or(t, w, "cpu", "any");
 		columns_cell(t, "%" PRId64, get_int(w, "rounds"));
 		columns_cell(t, "%" PRId64, get_int(w, "busy_rounds"));
 		columns_cell(t, "%" PRId64, get_int(w, "sleeps"));
@@ -149,6 +148,23 @@ static void print_rule(struct json_object *uplink)
 		printf("queue N of the uplink belongs to worker N modulo their number;\n%*s",
 		       INDENT, "");
 	printf("VM queues that run are spread so that no worker has two more than another\n");
+}
+
+/* Those of VMs that have one; the uplink's stands beside its name. */
+static void print_mtus(struct json_object *mtus)
+{
+	int64_t least = get_int(mtus, "least"), most = get_int(mtus, "most");
+	int64_t over = get_int(mtus, "over_uplink");
+
+	if (!most)
+		return;
+	printf("VM MTUs    %" PRId64, least);
+	if (least < most)
+		printf(" to %" PRId64, most);
+	if (over)
+		printf("; %" PRId64 " VM%s longer than the uplink's: see `vxsctl port show`", over,
+		       over == 1 ? "'s is" : "s' are");
+	printf("\n");
 }
 
 void print_status(struct json_object *o)
@@ -180,6 +196,7 @@ void print_status(struct json_object *o)
 	else
 		printf("ageing     never\n");
 	printf("ports      %" PRId64 "\n", get_int(o, "ports"));
+	print_mtus(get(o, "vm_mtus"));
 	printf("addresses  %" PRId64 "\n", get_int(o, "addresses"));
 	if (get_length(get(o, "workers")) > 1)
 		print_rule(get(o, "uplink"));
@@ -189,8 +206,8 @@ void print_status(struct json_object *o)
 
 void print_ports(struct json_object *list)
 {
-	static const char *const heads[] = {">ID",     "NAME",    "KIND", "UP",
-					    ">QUEUES", "ADDRESS", "NOTE", NULL};
+	static const char *const heads[] = {">ID",  "NAME",    "KIND", "UP", ">QUEUES",
+					    ">MTU", "ADDRESS", "NOTE", NULL};
 	struct columns *t = columns_new(heads);
 	struct json_object *p, *nic;
 	size_t i;
@@ -204,72 +221,22 @@ void print_ports(struct json_object *list)
 		columns_cell(t, "%s", get_bool(p, "up") ? "yes" : "no");
 		if (nic) {
 			columns_cell(t, "%" PRId64, get_int(nic, "queues"));
+			cell_number_or(t, nic, "mtu", "");
 			columns_cell(t, "%s", text_of(nic, "mac"));
 			columns_cell(t, "%s, %s", text_of(nic, "ifname"), text_of(nic, "mode"));
 		} else if (get(p, "pairs")) {
 			columns_cell(t, "%" PRId64, get_int(p, "pairs"));
+			cell_number_or(t, p, "mtu", "any");
 			columns_cell(t, "%s", get(p, "mac") ? text_of(p, "mac") : "learned");
 			columns_cell(t, "%s", text_of(p, "why_not"));
 		} else {
 			columns_cell(t, "1");
+			cell_number_or(t, p, "mtu", "");
 			columns_cell(t, "%s", "");
 			columns_cell(t, "%s", text_of(p, "ifname"));
 		}
 	}
 	columns_print(t, stdout, 0);
-}
-
-static void print_queues(struct json_object *list)
-{
-	static const char *const heads[] = {">QUEUE", "DIRECTION",      ">WORKER", "STATE",
-					    ">SIZE",  ">NOTIFICATIONS", NULL};
-	struct columns *t = columns_new(heads);
-	struct json_object *q;
-	size_t i;
-
-	for (i = 0; i < get_length(list); i++) {
-		q = json_object_array_get_idx(list, i);
-		columns_cell(t, "%" PRId64, get_int(q, "index"));
-		columns_cell(t, "%s", text_of(q, "direction"));
-		cell_number_or_any(t, q, "worker");
-		if (get_text(q, "broken"))
-			columns_cell(t, "broken: %s", get_text(q, "broken"));
-		else
-			columns_cell(t, "%s",
-				     !get_bool(q, "started")   ? "stopped"
-				     : !get_bool(q, "enabled") ? "disabled"
-							       : "running");
-		columns_cell(t, "%" PRId64, get_int(q, "size"));
-		columns_cell(t, "%" PRId64, get_int(q, "calls"));
-	}
-	columns_print(t, stdout, 0);
-}
-
-static void print_vm(struct json_object *p)
-{
-	if (get(p, "why_not"))
-		printf("traffic    does not pass: %s\n", text_of(p, "why_not"));
-	else
-		printf("traffic    passes\n");
-	printf("address    %s\n",
-	       get(p, "mac") ? text_of(p, "mac") : "learned from what the VM sends");
-	printf("socket     %s\n", text_of(p, "socket"));
-	if (get_bool(p, "connected")) {
-		printf("front-end  connected");
-		if (get(p, "peer_pid"))
-			printf(" (process %" PRId64 ")", get_int(p, "peer_pid"));
-		printf(", connection %" PRId64 " since start\n", get_int(p, "connections"));
-		printf("memory     %" PRId64 " MiB in %" PRId64 " region%s\n",
-		       get_int(p, "memory") >> 20, get_int(p, "regions"),
-		       plural(get_int(p, "regions")));
-		printf("features   virtio %s, vhost-user %s\n", text_of(p, "features"),
-		       text_of(p, "protocol_features"));
-	} else {
-		printf("front-end  not connected, %" PRId64 " connection%s since start\n",
-		       get_int(p, "connections"), plural(get_int(p, "connections")));
-	}
-	printf("\n");
-	print_queues(get(p, "queues"));
 }
 
 /* How busy polling does, if it was asked for. */

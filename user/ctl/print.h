@@ -3,6 +3,7 @@
 #ifndef PRINT_H
 #define PRINT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,12 +19,20 @@ struct json_object *get(struct json_object *o, const char *key);
 /* Of an array; 0 of anything else. */
 size_t get_length(struct json_object *list);
 
-/* The number of a worker or CPU, or "any" if there is none. */
-void cell_number_or_any(struct columns *t, struct json_object *o, const char *key);
+bool get_bool(struct json_object *o, const char *key);
+const char *text_of(struct json_object *o, const char *key); /* or "" */
+
+const char *plural(int64_t n); /* "s", or "" */
+
+#define INDENT 11 /* where the texts behind "uplink" and the like begin */
+
+/* A number, or @none if there is none. */
+void cell_number_or(struct columns *t, struct json_object *o, const char *key, const char *none);
 
 void print_status(struct json_object *status);
 void print_ports(struct json_object *list);
 void print_port(struct json_object *port); /* all that is known about it */
+void print_vm(struct json_object *port);   /* the part of it that only VMs have */
 void print_fdb(struct json_object *list);
 void print_stats(struct json_object *list);
 

@@ -92,7 +92,7 @@ static void print_times(struct json_object *list)
 		int64_t elapsed = get_int(w, "elapsed_cycles"), frames = get_int(w, "frames");
 
 		columns_cell(t, "%" PRId64, get_int(w, "id"));
-		cell_number_or_any(t, w, "cpu");
+		cell_number_or(t, w, "cpu", "any");
 		cell_share(t, get_int(w, "busy_cycles"), elapsed);
 		cell_share(t, get_int(w, "idle_cycles"), elapsed);
 		cell_share(t, get_int(w, "sleep_cycles"), elapsed);

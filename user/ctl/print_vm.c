@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What vxsctl shows to people of a VM's port. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "control/words.h"
+#include "ctl/columns.h"
+#include "ctl/print.h"
+
+#define NAMES_MAX 1024 /* characters of a list of features: all there are */
+
+static bool has_name(struct json_object *list, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < get_length(list); i++)
+		if (!strcmp(json_object_get_string(json_object_array_get_idx(list, i)), name))
+			return true;
+	return false;
+}
+
+/* "@what: a, b, c", of those names that aren't in @but; nothing if there are none. */
+static void print_names(const char *left, const char *what, struct json_object *list,
+			struct json_object *but)
+{
+	char text[NAMES_MAX];
+	size_t i, len, start;
+
+	start = len = snprintf(text, sizeof(text), "%s", what);
+	for (i = 0; i < get_length(list) && len < sizeof(text); i++) {
+		const char *name = json_object_get_string(json_object_array_get_idx(list, i));
+
+		if (!has_name(but, name))
+			len += snprintf(text + len, sizeof(text) - len, "%s%s",
+					len > start ? ", " : "", name);
+	}
+	if (len == start)
+		return;
+	printf("%-*s", INDENT, left);
+	words_wrap(text, INDENT, stdout);
+}
+
+/* Where the MTU comes from, whether the guest knows it, and whether the wire carries as much. */
+static void print_mtu(struct json_object *p)
+{
+	int64_t mtu = get_int(p, "mtu"), told = get_int(p, "mtu_told");
+	int64_t option = get_int(p, "mtu_option");
+
+	printf("MTU        ");
+	if (!mtu)
+		printf("any");
+	else if (!told)
+		printf("%" PRId64 " (mtu=)", mtu);
+	else if (!option)
+		printf("%" PRId64 " (said by the front-end)", mtu);
+	else
+		printf("%" PRId64 " (said by the front-end; mtu=%" PRId64 ")", mtu, option);
+	if (get(p, "mtu_uplink"))
+		printf(",\n%*smore than the uplink's %" PRId64 ": longer frames to the wire are "
+		       "dropped",
+		       INDENT, "", get_int(p, "mtu_uplink"));
+	if (option && !told && get_length(get(p, "negotiated")))
+		printf(",\n%*sbut the guest wasn't told: give QEMU host_mtu=%" PRId64
+		       ", or set it in the guest",
+		       INDENT, "", option);
+	printf("\n");
+}
+
+/* What guests may leave to the switch, and what they did. */
+static void print_offloads(struct json_object *p)
+{
+	static const char none[] =
+		"none: frames are at most an MTU long, and their checksums right";
+	const char *offloads = text_of(p, "offloads");
+	struct json_object *asks = get(p, "asks"), *takes = get(p, "takes");
+
+	if (!get_length(get(p, "negotiated"))) {
+		printf("offloads   %s on offer\n", offloads);
+		return;
+	}
+	if (get_length(asks))
+		print_names("from VM", "", asks, NULL);
+	else
+		printf("from VM    %s\n", none);
+	if (get_length(takes))
+		print_names("to VM", "", takes, NULL);
+	else
+		printf("to VM      %s\n", none);
+	if (strcmp(offloads, "all"))
+		printf("offloads   offloads=%s withholds others\n", offloads);
+}
+
+static void print_ring(struct json_object *p)
+{
+	int64_t spread = get_int(p, "spread");
+
+	printf("rings      %s%s%s", text_of(p, "ring"), get_bool(p, "in_order") ? ", in-order" : "",
+	       get_bool(p, "mergeable") ? ", mergeable buffers" : "");
+	if (spread > 1)
+		printf("; frames to the VM are spread over %" PRId64 " queues", spread);
+	printf("\n");
+}
+
+static void print_features(struct json_object *p)
+{
+	printf("features   virtio %s, vhost-user %s\n", text_of(p, "features"),
+	       text_of(p, "protocol_features"));
+	print_names("", "negotiated: ", get(p, "negotiated"), NULL);
+	print_names("", "not taken: ", get(p, "offered"), get(p, "negotiated"));
+	print_names("", "ignored, since what they need was not negotiated: ", get(p, "ignored"),
+		    NULL);
+}
+
+static void print_queues(struct json_object *list)
+{
+	static const char *const heads[] = {">QUEUE", "DIRECTION",      ">WORKER", "STATE",
+					    ">SIZE",  ">NOTIFICATIONS", NULL};
+	struct columns *t = columns_new(heads);
+	struct json_object *q;
+	size_t i;
+
+	for (i = 0; i < get_length(list); i++) {
+		q = json_object_array_get_idx(list, i);
+		columns_cell(t, "%" PRId64, get_int(q, "index"));
+		columns_cell(t, "%s", text_of(q, "direction"));
+		cell_number_or(t, q, "worker", "any");
+		if (get_text(q, "broken"))
+			columns_cell(t, "broken: %s", get_text(q, "broken"));
+		else
+			columns_cell(t, "%s",
+				     !get_bool(q, "started")   ? "stopped"
+				     : !get_bool(q, "enabled") ? "disabled"
+							       : "running");
+		columns_cell(t, "%" PRId64, get_int(q, "size"));
+		columns_cell(t, "%" PRId64, get_int(q, "calls"));
+	}
+	columns_print(t, stdout, 0);
+}
+
+void print_vm(struct json_object *p)
+{
+	if (get(p, "why_not"))
+		printf("traffic    does not pass: %s\n", text_of(p, "why_not"));
+	else
+		printf("traffic    passes\n");
+	printf("address    %s\n",
+	       get(p, "mac") ? text_of(p, "mac") : "learned from what the VM sends");
+	printf("socket     %s\n", text_of(p, "socket"));
+	print_mtu(p);
+	print_offloads(p);
+	if (get_bool(p, "connected")) {
+		printf("front-end  connected");
+		if (get(p, "peer_pid"))
+			printf(" (process %" PRId64 ")", get_int(p, "peer_pid"));
+		printf(", connection %" PRId64 " since start\n", get_int(p, "connections"));
+		printf("memory     %" PRId64 " MiB in %" PRId64 " region%s\n",
+		       get_int(p, "memory") >> 20, get_int(p, "regions"),
+		       plural(get_int(p, "regions")));
+	} else {
+		printf("front-end  not connected, %" PRId64 " connection%s since start\n",
+		       get_int(p, "connections"), plural(get_int(p, "connections")));
+	}
+	if (get_length(get(p, "negotiated"))) {
+		print_ring(p);
+		print_features(p);
+	}
+	printf("\n");
+	print_queues(get(p, "queues"));
+}
