@@ -128,7 +128,7 @@ $(UNIT) $(BPFT): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_OBJ) $(BUILD)/l
 	$(say) "  LINK  $@"
 	$(Q)$(CC) $(VXS_LDFLAGS) -o $@ $^ -lcunit $(PC_LIBS)
 # What vxsctl prints is not in the library.
-$(BUILD)/tests/unit/test_print: $(call obj,user/ctl/print.c user/ctl/print_vm.c user/ctl/workers.c user/ctl/columns.c)
+$(BUILD)/tests/unit/test_print: $(call obj,user/control/words.c user/ctl/print.c user/ctl/print_vm.c user/ctl/workers.c user/ctl/columns.c)
 $(PATHT): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(PATH_OBJ) $(TEST_OBJ) $(BUILD)/libvxs.a
 	@mkdir -p $(@D)
 	$(say) "  LINK  $@"

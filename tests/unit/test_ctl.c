@@ -58,6 +58,40 @@ static void test_ports(void)
 	close(fd);
 }
 
+/* MTU and offloads of a port that nobody is connected to, and of all. */
+static void test_offers(void)
+{
+	struct json_object *reply, *p;
+	int fd = dial();
+
+	reply = ask(fd, "{\"do\":\"port_add\",\"vm\":\"m,mtu=9000,offloads=none\"}");
+	CU_ASSERT_PTR_NOT_NULL(member(reply, "ok"));
+	json_object_put(reply);
+	reply = ask(fd, "{\"do\": \"ports\", \"port\": \"m\"}");
+	p = json_object_array_get_idx(member(reply, "ok"), 0);
+	CU_ASSERT_EQUAL(json_object_get_int(member(p, "mtu")), 9000);
+	CU_ASSERT_EQUAL(json_object_get_int(member(p, "mtu_option")), 9000);
+	CU_ASSERT_PTR_NULL(member(p, "mtu_told"));
+	CU_ASSERT_PTR_NULL(member(p, "mtu_uplink"));
+	CU_ASSERT_STRING_EQUAL(text(p, "offloads"), "none");
+	CU_ASSERT_STRING_EQUAL(
+		json_object_get_string(json_object_array_get_idx(member(p, "offered"), 0)), "mtu");
+	CU_ASSERT_EQUAL(json_object_array_length(member(p, "negotiated")), 0);
+	CU_ASSERT_PTR_NULL(member(p, "ring"));
+	json_object_put(reply);
+	reply = ask(fd, "{\"do\": \"status\"}");
+	p = member(member(reply, "ok"), "vm_mtus");
+	CU_ASSERT_EQUAL(json_object_get_int(member(p, "least")), 9000);
+	CU_ASSERT_EQUAL(json_object_get_int(member(p, "most")), 9000);
+	CU_ASSERT_EQUAL(json_object_get_int(member(p, "over_uplink")), 0);
+	json_object_put(reply);
+	json_object_put(ask(fd, "{\"do\":\"port_del\",\"port\":\"m\"}"));
+	reply = ask(fd, "{\"do\": \"status\"}");
+	CU_ASSERT_PTR_NULL(member(member(member(reply, "ok"), "vm_mtus"), "most"));
+	json_object_put(reply);
+	close(fd);
+}
+
 static void test_fdb(void)
 {
 	struct json_object *reply, *list, *a;
@@ -149,10 +183,12 @@ static void test_add_del(void)
 	int fd = dial();
 
 	snprintf(socket, sizeof(socket), "%s/c.sock", opt.run_dir);
-	reply = ask(fd, "{\"do\":\"port_add\",\"vm\":\"c,mac=52:54:00:00:00:0c\"}");
+	reply = ask(fd, "{\"do\":\"port_add\",\"vm\":\"c,mac=52:54:00:00:00:0c,mtu=9000\"}");
 	CU_ASSERT_STRING_EQUAL(text(member(reply, "ok"), "name"), "c");
 	CU_ASSERT_STRING_EQUAL(text(member(reply, "ok"), "socket"), socket);
 	CU_ASSERT_EQUAL(access(socket, F_OK), 0);
+	CU_ASSERT_TRUE(json_object_object_get_ex(member(reply, "ok"), "warning", NULL));
+	CU_ASSERT_PTR_NULL(member(member(reply, "ok"), "warning")); /* there is no wire */
 	json_object_put(reply);
 	reply = ask(fd, "{\"do\":\"port_add\",\"vm\":\"c\"}");
 	CU_ASSERT_PTR_NOT_NULL(strstr(text(reply, "error"), "there is one of this name"));
@@ -249,6 +285,7 @@ static void test_socket(void)
 static const struct check tests[] = {
 	{"status", test_status},
 	{"ports", test_ports},
+	{"offers", test_offers},
 	{"fdb", test_fdb},
 	{"stats", test_stats},
 	{"workers", test_workers},

@@ -134,6 +134,126 @@ static void test_rule(void)
 	rule_is(STATUS(NIC("\"busy_poll\":false"), "{\"id\":0},{\"id\":1}"), true, true);
 }
 
+#define VM(rest)                                                                                   \
+	"{\"id\":2,\"name\":\"web\",\"kind\":\"vm\",\"socket\":\"/run/"                            \
+	"web.sock\",\"connected\":true,"                                                           \
+	"\"connections\":1,\"regions\":1,\"features\":\"0x3\",\"protocol_features\":\"0x9\","      \
+	"\"queues\":[]," rest "}"
+
+/* Every text of @wanted (NULL ends them) is said of the port, none of @unwanted. */
+static void says_of_vm(const char *vm, const char *const *wanted, const char *const *unwanted)
+{
+	struct json_object *o = parsed(vm);
+	char *text = said(print_port, o), *line;
+	int i;
+
+	for (i = 0; wanted[i]; i++) {
+		if (!strstr(text, wanted[i]))
+			printf("     %s\n     is not in\n%s", wanted[i], text);
+		CU_ASSERT_PTR_NOT_NULL(strstr(text, wanted[i]));
+	}
+	for (i = 0; unwanted[i]; i++)
+		CU_ASSERT_PTR_NULL(strstr(text, unwanted[i]));
+	for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+		CU_ASSERT(strlen(line) <= 100);
+	free(text);
+	json_object_put(o);
+}
+
+#define LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+#define WITH_TSO                                                                                   \
+	VM("\"offloads\":\"all\",\"offered\":[\"csum\",\"host_tso4\",\"guest_csum\",\"guest_"      \
+	   "tso4\","                                                                               \
+	   "\"ring_packed\"],\"negotiated\":[\"csum\",\"host_tso4\",\"guest_tso4\"],"              \
+	   "\"ignored\":[\"guest_tso4\"],\"asks\":[\"csum\",\"tso4\"],\"takes\":[],"               \
+	   "\"ring\":\"split\",\"in_order\":true,\"mergeable\":true,\"spread\":3")
+#define WITHOUT                                                                                    \
+	VM("\"offloads\":\"none\",\"offered\":[\"version_1\"],\"negotiated\":[\"version_1\"],"     \
+	   "\"ignored\":[],\"asks\":[],\"takes\":[],\"ring\":\"packed\",\"spread\":1")
+#define NOT_YET VM("\"offloads\":\"csum\",\"offered\":[\"csum\"],\"negotiated\":[],\"ring\":null")
+
+/* Features by name: what was taken, what was left, and what can't work. */
+static void test_offloads(void)
+{
+	says_of_vm(WITH_TSO,
+		   LIST("offloads   all: checksums, TSO, UFO, USO\n", "  from VM  csum, tso4\n",
+			"  to VM    frames no longer than an MTU",
+			"features   csum, host_tso4, guest_tso4\n",
+			"           not taken: guest_csum, ring_packed\n",
+			"           ignored, for want of what they need: guest_tso4\n",
+			"in bits: virtio 0x3, vhost-user 0x9\n",
+			"rings      split, in-order, mergeable buffers; frames to the VM are "
+			"spread over 3 queues\n"),
+		   LIST("MTU        any,"));
+	says_of_vm(WITHOUT,
+		   LIST("offloads   none (offloads=none)\n", "  from VM  frames no longer",
+			"  to VM    frames no longer", "rings      packed\n",
+			"features   version_1\n"),
+		   LIST("not taken", "ignored", "spread", "in-order", "mergeable"));
+	says_of_vm(NOT_YET, LIST("offloads   checksums alone (offloads=csum)\n"),
+		   LIST("from VM", "to VM", "features", "rings"));
+}
+
+#define MTU(numbers) VM("\"negotiated\":[\"csum\"]," numbers)
+
+/* Where the MTU comes from, and whether guest and wire go along. */
+static void test_mtu(void)
+{
+	says_of_vm(MTU("\"mtu\":null"), LIST("MTU        any\n"), LIST("uplink", "host_mtu"));
+	says_of_vm(MTU("\"mtu\":1400,\"mtu_option\":1400"),
+		   LIST("MTU        1400 (mtu=),\n", "the guest wasn't told", "host_mtu=1400,"),
+		   LIST("uplink"));
+	says_of_vm(MTU("\"mtu\":1400,\"mtu_told\":1400"),
+		   LIST("MTU        1400 (said by the front-end)\n"), LIST("host_mtu"));
+	says_of_vm(MTU("\"mtu\":9000,\"mtu_option\":9216,\"mtu_told\":9000,\"mtu_uplink\":1500"),
+		   LIST("MTU        9000 (said by the front-end; mtu=9216),\n",
+			"           more than the uplink's 1500: longer frames to the wire are "
+			"dropped\n"),
+		   LIST("host_mtu"));
+	says_of_vm(VM("\"mtu\":1400,\"mtu_option\":1400,\"negotiated\":[]"),
+		   LIST("MTU        1400 (mtu=)\n"), LIST("host_mtu"));
+}
+
+static void mtus_are(const char *numbers, const char *line)
+{
+	char json[256], *text;
+	struct json_object *o;
+
+	snprintf(json, sizeof(json), "{\"uplink\":null,\"workers\":[],\"vm_mtus\":{%s}}", numbers);
+	o = parsed(json);
+	text = said(print_status, o);
+	CU_ASSERT_EQUAL(!!strstr(text, "VM MTUs"), !!line);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, line ? line : ""));
+	free(text);
+	json_object_put(o);
+}
+
+static void test_mtus(void)
+{
+	mtus_are("\"least\":null,\"most\":null,\"over_uplink\":0", NULL);
+	mtus_are("\"least\":1500,\"most\":1500,\"over_uplink\":0", "VM MTUs    1500\n");
+	mtus_are("\"least\":1500,\"most\":9000,\"over_uplink\":1",
+		 "VM MTUs    1500 to 9000; 1 VM's is longer than the uplink's: see");
+	mtus_are("\"least\":9000,\"most\":9000,\"over_uplink\":2",
+		 "VM MTUs    9000; 2 VMs' are longer than the uplink's: see");
+}
+
+static void test_gro(void)
+{
+	struct json_object *o = parsed(PORT("\"gro\":false"));
+	char *text = said(print_port, o);
+
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "huge pages, GRO off\n"));
+	free(text);
+	json_object_put(o);
+	o = parsed(PORT("\"gro\":true"));
+	text = said(print_port, o);
+	CU_ASSERT_PTR_NULL(strstr(text, "GRO"));
+	free(text);
+	json_object_put(o);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check tests[] = {
@@ -141,6 +261,10 @@ int main(int argc, char **argv)
 		{"no_frames", test_no_frames},
 		{"busy_poll", test_busy_poll},
 		{"rule", test_rule},
+		{"offloads", test_offloads},
+		{"mtu", test_mtu},
+		{"mtus", test_mtus},
+		{"gro", test_gro},
 		{},
 	};
 

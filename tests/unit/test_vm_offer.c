@@ -183,6 +183,32 @@ static void test_mtu_option(void)
 	peer_end();
 }
 
+/* Of a frame that is still to be cut, the longest piece counts: Ethernet, IPv4, TCP, 1460 bytes. */
+static void test_mtu_of_segments(void)
+{
+	struct frame f = {.len = 60000, .shape = {.head_at = FRAME_HEAD_ROOM}};
+
+	CU_ASSERT_TRUE(vm_is_over_mtu(&f, 1500));
+	CU_ASSERT_FALSE(vm_is_over_mtu(&f, 60000 - 14));
+	CU_ASSERT_TRUE(vm_is_over_mtu(&f, 60000 - 15));
+	f.offload = (struct frame_offload){.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+					   .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+					   .hdr_len = 54,
+					   .gso_size = 1460,
+					   .csum_start = 34,
+					   .csum_offset = 16};
+	CU_ASSERT_FALSE(vm_is_over_mtu(&f, 1500));
+	CU_ASSERT_TRUE(vm_is_over_mtu(&f, 1499));
+	f.offload.gso_size++;
+	CU_ASSERT_TRUE(vm_is_over_mtu(&f, 1500));
+	/* behind a VLAN tag, the same packet is as long */
+	f.head[FRAME_HEAD_ROOM + 12] = 0x81;
+	f.offload.hdr_len += 4;
+	CU_ASSERT_TRUE(vm_is_over_mtu(&f, 1500));
+	f.offload.gso_size--;
+	CU_ASSERT_FALSE(vm_is_over_mtu(&f, 1500));
+}
+
 static void test_mtu_refused_options(void)
 {
 	struct vm_options opt = {.name = "a", .queues = 1, .mtu = 67, .socket = "/nonexistent/a"};
@@ -203,6 +229,7 @@ int main(int argc, char **argv)
 		{"takes", test_takes},
 		{"mtu_told", test_mtu_told},
 		{"mtu_option", test_mtu_option},
+		{"mtu_of_segments", test_mtu_of_segments},
 		{"mtu_refused_options", test_mtu_refused_options},
 		{NULL, NULL},
 	};

@@ -158,6 +158,7 @@ report no_such_switch $? "$out"
 
 mkfifo "$dir/log"
 "$build/vxsd" --name "vxsctl-$$" --run-dir "$dir/run" --vm a --vm b,mac=52:54:00:00:00:0b,queues=4 \
+	--vm m,mtu=9000,offloads=csum \
 	2>"$dir/log" &
 pid=$!
 exec 3<>"$dir/log"
@@ -170,13 +171,17 @@ if [[ ${line:-} != *ready* ]]; then
 	exit 1
 fi
 
-expect status 0 "switch +vxsctl-$$ .*ports +2" status
+expect status 0 "switch +vxsctl-$$ .*ports +3.VM MTUs +9000" status
 expect status_queues 0 'addresses +1
 
 WORKER +CPU +ROUNDS +WITH-FRAMES +SLEEPS +QUEUES +POLLS
 0 +any +[0-9]+ +[0-9]+ +[0-9]+ +0 +-$' status
 expect status_json 0 '"name": *"vxsctl-' -j status
-expect port_list 0 'ID +NAME.* a +vm +no +1 +learned .*b +vm +no +4 +52:54:00:00:00:0b' port show
+expect port_list 0 'ID +NAME.* a +vm +no +1 +any +learned .*b +vm +no +4 +any +52:54:00:00:00:0b' port show
+expect port_mtu 0 'KIND +UP +QUEUES +MTU .* a +vm +no +1 +any .* m +vm +no +1 +9000 ' port show
+expect port_offloads 0 'MTU +9000 \(mtu=\).offloads +checksums alone \(offloads=csum\)' port show m
+expect port_offered 0 '"offered": *\[[^]]*"guest_tso6",[^]]*"ring_reset"' -j port show a
+expect port_withheld 0 '"csum",[[:space:]]*"guest_csum",[[:space:]]*"mtu",' -j port show m
 expect port_why_not 0 'traffic +does not pass: .*a\.sock' port show a
 expect port_queues 0 ' 7 +in +[0-9]+ +stopped' port show b
 expect port_none 1 '^vxsctl: x: no such port; ' port show x
@@ -213,6 +218,7 @@ expect qemu 0 "^-m 2G \\\\
 -netdev vhost-user,id=vxs-net-b,chardev=vxs-chr-b,queues=4 \\\\
 -device virtio-net-pci,netdev=vxs-net-b,mac=52:54:00:00:00:0b,mq=on,vectors=10\$" \
 	qemu b --memory 2G
+expect qemu_mtu 0 'mac=52:54:00:..:..:..,host_mtu=9000$' qemu m
 expect qemu_address 0 'netdev=vxs-net-a,mac=52:54:00:(..:){2}..$' qemu a
 expect qemu_json 0 '"-m", *
  *"512M",' -j qemu --memory=512 a
@@ -233,7 +239,7 @@ complete_words() { # what follows the words
 out="$(complete_words '')/$(complete_words port '')/$(complete_words port show '')"
 out+="/$(complete_words stats b)/$(complete_words qemu --me)/$(complete_words fdb '')/"
 out+=$(complete_words stats --workers --for "")/$(complete_words stats --w)
-[ "$out" = "fdb help port qemu stats status/add del show/a b/b/--memory/show//--workers" ]
+[ "$out" = "fdb help port qemu stats status/add del show/a b m/b/--memory/show//--workers" ]
 report completion $? "$out"
 all='--name --run-dir -j --help --version'
 out="$(complete_words -)/$(complete_words status -)/$(complete_words qemu a -)/"

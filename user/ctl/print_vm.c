@@ -67,28 +67,32 @@ static void print_mtu(struct json_object *p)
 	printf("\n");
 }
 
-/* What guests may leave to the switch, and what they did. */
+static const char *offered_text(const char *offloads)
+{
+	if (!strcmp(offloads, "none"))
+		return "none (offloads=none)";
+	if (!strcmp(offloads, "csum"))
+		return "checksums alone (offloads=csum)";
+	return "all: checksums, TSO, UFO, USO";
+}
+
+/* What is open to the guest's driver and, once it has decided, what it made of it. */
 static void print_offloads(struct json_object *p)
 {
-	static const char none[] =
-		"none: frames are at most an MTU long, and their checksums right";
-	const char *offloads = text_of(p, "offloads");
+	static const char none[] = "frames no longer than an MTU, with their checksums";
 	struct json_object *asks = get(p, "asks"), *takes = get(p, "takes");
 
-	if (!get_length(get(p, "negotiated"))) {
-		printf("offloads   %s on offer\n", offloads);
+	printf("offloads   %s\n", offered_text(text_of(p, "offloads")));
+	if (!get_length(get(p, "negotiated")))
 		return;
-	}
 	if (get_length(asks))
-		print_names("from VM", "", asks, NULL);
+		print_names("  from VM", "", asks, NULL);
 	else
-		printf("from VM    %s\n", none);
+		printf("  from VM  %s\n", none);
 	if (get_length(takes))
-		print_names("to VM", "", takes, NULL);
+		print_names("  to VM", "", takes, NULL);
 	else
-		printf("to VM      %s\n", none);
-	if (strcmp(offloads, "all"))
-		printf("offloads   offloads=%s withholds others\n", offloads);
+		printf("  to VM    %s\n", none);
 }
 
 static void print_ring(struct json_object *p)
@@ -104,12 +108,11 @@ static void print_ring(struct json_object *p)
 
 static void print_features(struct json_object *p)
 {
-	printf("features   virtio %s, vhost-user %s\n", text_of(p, "features"),
-	       text_of(p, "protocol_features"));
-	print_names("", "negotiated: ", get(p, "negotiated"), NULL);
+	print_names("features", "", get(p, "negotiated"), NULL);
 	print_names("", "not taken: ", get(p, "offered"), get(p, "negotiated"));
-	print_names("", "ignored, since what they need was not negotiated: ", get(p, "ignored"),
-		    NULL);
+	print_names("", "ignored, for want of what they need: ", get(p, "ignored"), NULL);
+	printf("           in bits: virtio %s, vhost-user %s\n", text_of(p, "features"),
+	       text_of(p, "protocol_features"));
 }
 
 static void print_queues(struct json_object *list)

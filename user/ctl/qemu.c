@@ -3,8 +3,8 @@
 #include "ctl/qemu.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,7 +91,8 @@ struct json_object *qemu_arguments(struct json_object *port, const char *switch_
 	const char *name = get_text(port, "name"), *fixed = get_text(port, "mac");
 	const char *socket = get_text(port, "socket");
 	int pairs = get_int(port, "pairs");
-	char queues[32] = "", vectors[48] = "";
+	int64_t mtu = get_int(port, "mtu_option");
+	char queues[32] = "", vectors[48] = "", host_mtu[32] = "";
 	char path[256], mac[18];
 
 	if (!list || !name || !socket)
@@ -103,6 +104,9 @@ struct json_object *qemu_arguments(struct json_object *port, const char *switch_
 		/* One for each queue, one for the configuration, one for the control queue. */
 		snprintf(vectors, sizeof(vectors), ",mq=on,vectors=%d", 2 * pairs + 2);
 	}
+	/* The guest's driver learns it from QEMU alone. */
+	if (mtu)
+		snprintf(host_mtu, sizeof(host_mtu), ",host_mtu=%" PRId64, mtu);
 	append(list, "-m");
 	append(list, "%s", memory);
 	append(list, "-object");
@@ -114,8 +118,8 @@ struct json_object *qemu_arguments(struct json_object *port, const char *switch_
 	append(list, "-netdev");
 	append(list, "vhost-user,id=vxs-net-%s,chardev=vxs-chr-%s%s", name, name, queues);
 	append(list, "-device");
-	append(list, "virtio-net-pci,netdev=vxs-net-%s,mac=%s%s", name, fixed ? fixed : mac,
-	       vectors);
+	append(list, "virtio-net-pci,netdev=vxs-net-%s,mac=%s%s%s", name, fixed ? fixed : mac,
+	       vectors, host_mtu);
 	return list;
 }
 
