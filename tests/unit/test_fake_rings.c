@@ -126,7 +126,7 @@ static void use(struct device *d, const struct taken *at, uint16_t id, uint32_t 
 /* Copies one frame from the transmit queue into the receive queue; false: there is none. */
 static bool echo(struct device *from, struct device *to)
 {
-	struct taken in, out[64];
+	struct taken in, out[64] = {0};
 	uint32_t at = 0, part, len[64];
 	unsigned n = 0, i;
 	uint8_t *data;

@@ -49,7 +49,7 @@ void vm_out(struct port *p, struct worker *w, const struct batch *b, const uint1
 enum vm_offloads { VM_OFFLOADS_ALL, VM_OFFLOADS_CSUM, VM_OFFLOADS_NONE };
 
 /* Bytes of an IP packet that mtu= and NET_SET_MTU may say (virtio 1.2, 5.1.4.1). */
-#define VM_MTU_MIN 68
+#define VM_MTU_MIN 68u
 #define VM_MTU_MAX 65535
 
 /* What --vm and `vxsctl port add` say; see control/options.h. */
