@@ -17,19 +17,20 @@ static unsigned fit_mtu(struct vxs_port_stats *stats, uint32_t mtu, const struct
 	return n_fit;
 }
 
-/* Receive queue @*queue or, while the driver resets that one, the next that runs: NULL if none. */
-static struct vq *running_queue(struct vm *vm, unsigned *queue)
+/* The next receive queue that runs, for while the driver resets @*queue. NULL: none does. */
+static struct vq *next_queue(struct vm *vm, unsigned *queue)
 {
 	unsigned i, at = *queue;
 
-	for (i = 0; i < vm->port.n_in; i++) {
-		struct vq *q = rcu_get(vm->out[at]);
+	for (i = 1; i < vm->port.n_in; i++) {
+		struct vq *q;
 
+		at = at + 1 < vm->port.n_in ? at + 1 : 0;
+		q = rcu_get(vm->out[at]);
 		if (q) {
 			*queue = at;
 			return q;
 		}
-		at = at + 1 < vm->port.n_in ? at + 1 : 0;
 	}
 	return NULL;
 }
@@ -45,13 +46,15 @@ void vm_out(struct port *p, struct worker *w, const struct batch *b, const uint1
 	struct vm *vm = vm_of(p);
 	unsigned n_out = __atomic_load_n(&vm->n_out, __ATOMIC_RELAXED);
 	unsigned queue = n_out > 1 ? b->in_queue % n_out : 0;
-	struct vq *q = running_queue(vm, &queue);
+	struct vq *q = rcu_get(vm->out[queue]);
 	struct vxs_port_stats *stats = port_stats(p, w);
 	uint32_t mtu = __atomic_load_n(&vm->mtu, __ATOMIC_RELAXED);
 	uint64_t calls = stats->out_calls;
 	uint16_t fit[BATCH_FRAMES];
 	bool was_broken;
 
+	if (!q)
+		q = next_queue(vm, &queue);
 	if (!q) {
 		port_drop(p, w, not_running, n);
 		return;
@@ -59,6 +62,8 @@ void vm_out(struct port *p, struct worker *w, const struct batch *b, const uint1
 	if (mtu) {
 		n = fit_mtu(stats, mtu, b, which, n, fit);
 		which = fit;
+		if (!n)
+			return;
 	}
 	was_broken = __atomic_load_n(&q->broken, __ATOMIC_RELAXED);
 	vq_out(q, stats, b, which, n);
