@@ -342,6 +342,167 @@ static void test_checksum(void)
 	}
 }
 
+/* A guest that left the length out of its partial checksum is right all the same. */
+static void test_no_length(void)
+{
+	struct spec s = {.payload = 4001, .no_length = true};
+	unsigned i;
+
+	for (i = 0; i < 6; i++) {
+		static const uint8_t type[] = {VIRTIO_NET_HDR_GSO_TCPV4,  VIRTIO_NET_HDR_GSO_TCPV6,
+					       VIRTIO_NET_HDR_GSO_UDP_L4, VIRTIO_NET_HDR_GSO_UDP_L4,
+					       VIRTIO_NET_HDR_GSO_UDP,    VIRTIO_NET_HDR_GSO_UDP};
+
+		s.ip6 = i & 1;
+		s.tcp = i < 2;
+		s.gso_type = type[i];
+		s.gso_size = 1400;
+		each_shape(s);
+	}
+}
+
+/* A sum of 0 is written as 0xffff: 0 would say that there is no checksum (RFC 768). */
+static void test_zero_sum(void)
+{
+	struct spec s = {.payload = 2000, .gso_type = VIRTIO_NET_HDR_GSO_UDP_L4, .gso_size = 1000};
+	unsigned i, k, check;
+
+	for (i = 0; i < 6; i++) {
+		s.ip6 = i & 1;
+		s.gso_type = i < 2 ? VIRTIO_NET_HDR_GSO_UDP_L4 : i < 4 ? VIRTIO_NET_HDR_GSO_UDP : 0;
+		pkt_make(&p, &s);
+		for (k = 0; k < 2; k++) {
+			struct frame *f = pkt_lend(&b, &p, 11, 0);
+			static uint8_t got[80000];
+			struct cutter c;
+
+			/* the second time, the first cut's payload makes up for its checksum */
+			CU_ASSERT_TRUE_FATAL(offload_check(&b, f, OFFLOAD_ALL));
+			cutter_open(&c, &b, f, 0);
+			CU_ASSERT_TRUE_FATAL(cutter_next(&c));
+			write_cut(&c, got, 0, 0);
+			check = pkt_get16(got + p.l4 + 6 +
+					  (s.ip6 && s.gso_type == VIRTIO_NET_HDR_GSO_UDP ? 8 : 0));
+			CU_ASSERT_EQUAL(check == 0xffff, k);
+			pkt_put16(p.at + p.end + 10, slow_add(slow_add(0, p.at + p.end + 10, 2),
+							      (uint8_t[]){check >> 8, check}, 2));
+		}
+	}
+}
+
+/* Cuts that found no room: those after them are what they would have been. */
+static void test_passed_over(void)
+{
+	struct spec s = {.payload = 5003};
+	static const uint8_t type[] = {VIRTIO_NET_HDR_GSO_TCPV6, VIRTIO_NET_HDR_GSO_UDP_L4,
+				       VIRTIO_NET_HDR_GSO_UDP};
+	static struct want w;
+	static uint8_t got[80000];
+	unsigned i, mask, k;
+
+	for (i = 0; i < 6; i++) {
+		s.ip6 = i < 3;
+		s.gso_type = type[i % 3];
+		s.tcp = !(i % 3);
+		if (!s.ip6 && s.tcp)
+			s.gso_type = VIRTIO_NET_HDR_GSO_TCPV4;
+		s.gso_size = 1000;
+		pkt_make(&p, &s);
+		for (mask = 0; mask < 64; mask++) {
+			struct frame *f = pkt_lend(&b, &p, 9, 701);
+			struct cutter c;
+
+			CU_ASSERT_TRUE_FATAL(offload_check(&b, f, OFFLOAD_ALL));
+			p.offload = f->offload;
+			cutter_open(&c, &b, f, 0);
+			last_id = 0;
+			for (k = 0; cutter_next(&c); k++) {
+				if (mask >> k & 1)
+					continue;
+				want_cut(&w, k, 0);
+				write_cut(&c, got, 3, 500);
+				if (s.ip6 && s.gso_type == VIRTIO_NET_HDR_GSO_UDP)
+					take_id(&w, got, last_id ? 1 : 0);
+				CU_ASSERT_EQUAL_FATAL(c.len, w.len);
+				CU_ASSERT_EQUAL_FATAL(memcmp(got, w.at, w.len), 0);
+			}
+			CU_ASSERT_EQUAL(k, 6);
+		}
+	}
+}
+
+static struct spec random_spec(void)
+{
+	static const uint8_t udp[] = {VIRTIO_NET_HDR_GSO_NONE, VIRTIO_NET_HDR_GSO_UDP,
+				      VIRTIO_NET_HDR_GSO_UDP_L4};
+	struct spec s = {.ip6 = random() & 1,
+			 .tcp = random() & 1,
+			 .vlans = random() % 3,
+			 .ext = random() % 32,
+			 .ip_options = random() % 11 * 4,
+			 .tcp_options = random() % 11 * 4,
+			 .tcp_flags = random(),
+			 .gso_type = udp[random() % 3]};
+
+	if ((s.ext & (EXT_ROUTE | EXT_ROUTED)) == (EXT_ROUTE | EXT_ROUTED))
+		s.ext &= ~EXT_ROUTED;
+	if (s.tcp && s.gso_type)
+		s.gso_type = (s.ip6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4) |
+			     (random() & VIRTIO_NET_HDR_GSO_ECN);
+	s.payload = random() % (random() % 8 ? 3000 : 65000);
+	s.gso_size = 8 + s.payload / 500 + random() % (s.payload + 100);
+	return s;
+}
+
+/* All of it, in any combination; the seed is printed for the day when it fails. */
+static void test_random(void)
+{
+	unsigned seed = getenv("SEED") ? strtoul(getenv("SEED"), NULL, 0) : 1, round;
+	struct spec s;
+	struct frame *f;
+
+	srandom(seed);
+	printf("seed %u\n", seed);
+	for (round = 0; round < 3000; round++) {
+		s = random_spec();
+		pkt_make(&p, &s);
+		f = pkt_lend(&b, &p, random() % 100, random() % 5000);
+		CU_ASSERT_TRUE_FATAL(offload_check(&b, f, OFFLOAD_ALL));
+		p.offload = f->offload;
+		check_cuts(f, random() & OFFLOAD_ALL, random() % 100, random() % 2000);
+	}
+}
+
+/* The guest rewrites headers after they were checked: wrong frames, but within their bounds. */
+static void test_rewritten(void)
+{
+	static uint8_t got[80000];
+	struct spec s;
+	struct frame *f;
+	struct cutter c;
+	unsigned round, i;
+
+	srandom(2);
+	for (round = 0; round < 3000; round++) {
+		s = random_spec();
+		s.payload %= 3000;
+		s.gso_size = 8 + s.payload / 500;
+		pkt_make(&p, &s);
+		f = pkt_lend(&b, &p, random() % 100, random() % 2000);
+		CU_ASSERT_TRUE_FATAL(offload_check(&b, f, OFFLOAD_ALL));
+		for (i = 0; i < b.n_pieces && i < 20; i++)
+			memset(pkt_memory[i], random(), b.piece[i].len);
+		cutter_open(&c, &b, f, random() & OFFLOAD_CSUM);
+		for (i = 0; cutter_next(&c); i++) {
+			CU_ASSERT_TRUE_FATAL(c.len <= f->len + 8);
+			write_cut(&c, got, random() % 100, random() % 2000);
+			/* head[] is delivered as it was decided on, but for lengths and the like */
+			CU_ASSERT_EQUAL_FATAL(memcmp(got, p.at, 14), 0);
+		}
+		CU_ASSERT_TRUE(i <= OFFLOAD_CUTS_MAX);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check tests[] = {
@@ -349,6 +510,11 @@ int main(int argc, char **argv)
 		{"udp", test_udp},
 		{"fragments", test_fragments},
 		{"checksum", test_checksum},
+		{"no_length", test_no_length},
+		{"zero_sum", test_zero_sum},
+		{"passed_over", test_passed_over},
+		{"random", test_random},
+		{"rewritten", test_rewritten},
 		{},
 	};
 	int status = check_main("cutter", tests, argc, argv);

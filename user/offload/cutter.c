@@ -400,7 +400,7 @@ void cutter_write(struct cutter *c, const struct span *to, unsigned n)
 {
 	bool sums = c->kind == CUT_CHECKSUM ||
 		    (c->kind > CUT_CHECKSUM && !c->offload.flags && c->kind != CUT_FRAGMENTS);
-	struct sink s = {.next = to, .n = n}, body;
+	struct sink s = {to->at, to->len, to + 1, n - 1}, body;
 	uint32_t at, part;
 	uint64_t sum;
 
