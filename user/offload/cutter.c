@@ -190,6 +190,7 @@ static void open_gso(struct cutter *c)
 						    .csum_offset = o->csum_offset};
 	if (!c->is_ip6)
 		open_ip4(c);
+	c->sums = c->kind != CUT_FRAGMENTS && !c->offload.flags;
 	if (c->kind == CUT_TCP)
 		open_tcp(c);
 	else if (c->kind == CUT_UDP)
@@ -233,6 +234,7 @@ void cutter_open(struct cutter *c, const struct batch *b, const struct frame *f,
 		open_gso(c);
 		return;
 	}
+	c->sums = true;
 	take_headers(c, o->csum_start + o->csum_offset + 2);
 	c->size = c->payload_left;
 	c->l4_sum = csum_of(c->hdr + o->csum_start, o->csum_offset + 2);
@@ -396,25 +398,35 @@ static void finish_headers(const struct cutter *c, uint8_t *hdr, uint64_t sum)
 		finish_udp(c, hdr + c->l4_at, sum);
 }
 
+/* Headers and payload into one run of memory, the payload out of one piece: the usual case. */
+static bool write_at_once(struct cutter *c, const struct span *to, bool sums)
+{
+	uint32_t n = c->now;
+	uint64_t sum;
+
+	if (to->len < c->len || c->payload.left < n)
+		return false;
+	c->now = 0;
+	sum = copy_part(to->at + c->hdr_len, c->payload.at, n, sums);
+	advance(&c->payload, n);
+	/* Stores follow into what was just stored: what is read from hdr[] was stored long ago. */
+	copy_piece(to->at, c->hdr, c->hdr_len);
+	finish_headers(c, to->at, sum);
+	return true;
+}
+
 void cutter_write(struct cutter *c, const struct span *to, unsigned n)
 {
-	bool sums = c->kind == CUT_CHECKSUM ||
-		    (c->kind > CUT_CHECKSUM && !c->offload.flags && c->kind != CUT_FRAGMENTS);
 	struct sink s = {to->at, to->len, to + 1, n - 1}, body;
 	uint32_t at, part;
 	uint64_t sum;
 
+	if (write_at_once(c, to, c->sums))
+		return;
 	sink_skip(&s, 0);
 	body = s;
 	sink_skip(&body, c->hdr_len);
-	sum = write_payload(c, body, sums);
-	if (s.left >= c->hdr_len) {
-		/* Stores into one's own wide stores; what is read from hdr[] was stored long ago.
-		 */
-		copy_piece(s.at, c->hdr, c->hdr_len);
-		finish_headers(c, s.at, sum);
-		return;
-	}
+	sum = write_payload(c, body, c->sums);
 	finish_headers(c, c->hdr, sum);
 	for (at = 0; at < c->hdr_len; at += part) {
 		part = least(c->hdr_len - at, s.left);

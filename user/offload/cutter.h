@@ -46,6 +46,7 @@ struct cutter {
 	uint16_t id;          /* IPv4: of the first cut */
 	uint8_t tcp_flags;    /* of the whole */
 	uint8_t kind;         /* enum cut_kind, in cutter.c */
+	bool sums;            /* the payload is summed while it is copied */
 	bool is_ip6;
 	bool is_last;
 	unsigned n;                       /* cuts that were made ready */
