@@ -38,6 +38,18 @@ const volatile bool host_share = true;
 
 /* The NIC's own address as it lies in memory, in the low 48 bits; one store changes it. */
 __u64 nic_mac;
+__u32 hash_wanted; /* some VM has several receive queues; set once */
+
+/* nic_in_hash.bpf.c includes this file with one of its own. */
+#ifndef NIC_IN_HASH
+#define NIC_IN_HASH 0
+static __always_inline int read_hash(struct xdp_md *ctx, __u32 *hash)
+{
+	(void)ctx;
+	(void)hash;
+	return -1;
+}
+#endif
 
 /* Both maps are made and pinned by user space; the declarations are checked against them. */
 struct {
@@ -54,6 +66,21 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } sockets SEC(".maps");
+
+/* Puts the flow hash of a frame that is for a VM before it, where user space finds it. 0: none. */
+static __always_inline void put_hash(struct xdp_md *ctx)
+{
+	struct vxs_nic_meta *meta;
+	__u32 hash = 0;
+
+	if (read_hash(ctx, &hash))
+		hash = 0;
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
+		return;
+	meta = (void *)(long)ctx->data_meta;
+	if ((void *)(meta + 1) <= (void *)(long)ctx->data)
+		meta->hash = hash;
+}
 
 static __always_inline int to_port(__u32 port, __u32 queue)
 {
@@ -109,7 +136,10 @@ int nic_in(struct xdp_md *ctx)
 	/* A port number out of range can only have been written by hand. */
 	if (to->port < VXS_PORT_VM || to->port >= VXS_PORTS_MAX)
 		return XDP_PASS;
-	return to_port(to->port, queue);
+	queue += to->port * queues;
+	if (NIC_IN_HASH && *(volatile __u32 *)&hash_wanted)
+		put_hash(ctx);
+	return bpf_redirect_map(&sockets, queue, XDP_PASS);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

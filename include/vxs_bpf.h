@@ -109,6 +109,11 @@ struct vxs_worker_stats {
 	struct vxs_paths paths;  /* their cycles are the worker's busy time */
 } __attribute__((aligned(128))); /* CPUs fetch cache lines in pairs */
 
+/* What the XDP program puts before VMs' frames if it can ask the NIC. */
+struct vxs_nic_meta {
+	__u32 hash; /* of the flow; 0: unknown */
+};
+
 /* Map "sockets" (XSKMAP): index = port number * queues of the NIC + receive queue. */
 
 #endif

@@ -14,6 +14,8 @@
 #define WIRE       "wire0"
 #define LAB_QUEUES 2
 
+#define NIC_LAB_FRAME 9216 /* bytes of the longest frame */
+
 #define NIC_LAB_WORKERS 3 /* numbers from 0 to 2 may be used */
 
 /* The test's one thread plays control and worker in turn. */
@@ -23,6 +25,7 @@ struct nic_lab {
 	int wire_fd; /* packet socket on the wire's end */
 	char state_file[64];
 	struct uplink_options opt;
+	struct nic_trial trial;
 	struct vxs_port_stats stats[NIC_LAB_WORKERS * VXS_PORTS_MAX]; /* as in the map */
 	struct vswitch sw;
 	struct worker *worker;
@@ -54,7 +57,16 @@ void nic_lab_mac(uint32_t id, uint8_t mac[6]);
  * waited for until the sockets of the NIC have it, if @socket. */
 void nic_lab_send(struct nic_lab *l, const uint8_t mac[6], unsigned n, unsigned len, bool socket);
 
-/** nic_lab_frame() - byte @i of frame @seq that nic_lab_send() makes, after the addresses. */
+/** nic_lab_send_raw() - one frame from the wire, waited for until a socket of the NIC has it. */
+void nic_lab_send_raw(struct nic_lab *l, const void *frame, unsigned len);
+
+/** nic_lab_join() - the whole frame as an out side would deliver it; its length. */
+unsigned nic_lab_join(const struct batch *b, const struct frame *f, uint8_t *to);
+
+/** nic_lab_parts() - descriptors in which a frame of @len bytes comes. */
+unsigned nic_lab_parts(const struct nic_lab *l, unsigned len);
+
+/** nic_lab_byte() - byte @i of frame @seq that nic_lab_send() makes, after the addresses. */
 uint8_t nic_lab_byte(unsigned seq, unsigned i);
 
 /** nic_lab_take() - in() and done() on all queues until nothing comes; checks each frame. */
@@ -66,7 +78,7 @@ void nic_lab_out(struct nic_lab *l, unsigned n, unsigned len, bool tag);
 /** nic_lab_receive() - frames that come out at the wire, waiting for @n; contents checked. */
 unsigned nic_lab_receive(struct nic_lab *l, unsigned n);
 
-/** nic_lab_landed() - frames that the sockets had or refused so far. */
+/** nic_lab_landed() - descriptors that the sockets had, and frames that they refused so far. */
 uint64_t nic_lab_landed(struct nic_lab *l);
 
 #endif

@@ -267,6 +267,8 @@ static int join(struct daemon *d, struct vm *vm, const struct vm_options *opt)
 	workers_assign(d, p);
 	if (d->nic)
 		ret = nic_add_port(d->nic, p->id, p->stats);
+	if (d->nic && !ret && p->n_in > 1)
+		nic_want_hash(d->nic);
 	if (!ret && p->fix_mac)
 		ret = daemon_set_address(d, fdb_key(p->fix_mac, 0), p->id, true);
 	vm_on_change(vm, on_change, d);

@@ -21,9 +21,10 @@
  * empty: all frames still pass to the kernel. nic_attach() fills the map, and frames come in. So
  * the host's traffic is never without a way, whatever fails in between.
  *
- * nic.c has ports and modes, nic_queue.c one queue and its sockets, umem.c the frames, nic_xdp.c
- * the XDP program, nic_set.c the NIC's settings, nic_busy.c busy polling, nic_stats.c the kernel's
- * counters; nic_in.c and nic_out.c are what workers run.
+ * nic.c has modes, nic_ports.c ports, nic_queue.c one queue and its sockets, umem.c the frames,
+ * nic_xdp.c the XDP program, nic_set.c the NIC's settings, nic_features.c what its driver can do,
+ * nic_busy.c busy polling, nic_stats.c the kernel's counters; nic_in.c and nic_out.c are what
+ * workers run.
  */
 #define TAGS_LEN (ETH_HLEN + 2 * 4) /* what may stand before an IP packet that the MTU counts */
 
@@ -34,9 +35,14 @@ static const struct port_ops nic_port_ops = {
 	.wait = nic_wait,
 };
 
-static uint32_t mtu_max(uint32_t frame_size)
+/* Metadata of frames to be sent takes less than what the kernel keeps free before those that come.
+ */
+_Static_assert(UMEM_OUT_META <= UMEM_HEADROOM, "what fits on the way in fits on the way out");
+
+/* The largest MTU whose frames fit @parts UMEM frames. */
+static uint32_t mtu_max(uint32_t frame_size, unsigned parts)
 {
-	return frame_size - UMEM_HEADROOM - TAGS_LEN;
+	return parts * (frame_size - UMEM_HEADROOM) - TAGS_LEN;
 }
 
 static int read_info(const char *ifname, struct nic_info *info)
@@ -70,6 +76,28 @@ int nic_count_queues(const struct uplink_options *opt)
 	return n < VXS_NIC_QUEUES_MAX ? n : VXS_NIC_QUEUES_MAX;
 }
 
+/*
+ * How large UMEM frames are, and whether one frame may be in several of them. Not where the MTU
+ * doesn't need it: with a program that takes such frames, a veth's far end sends what it would have
+ * had to segment, 64 KB at a time.
+ */
+static int choose_frames(struct nic *nic, const struct nic_setup *setup, uint32_t mtu)
+{
+	const char *ifname = setup->opt->ifname;
+	uint32_t max = mtu_max(UMEM_FRAME_LARGE, 1);
+
+	nic->frame_size = mtu <= mtu_max(UMEM_FRAME_SMALL, 1) ? UMEM_FRAME_SMALL : UMEM_FRAME_LARGE;
+	nic->sg = mtu > max;
+	nic->parts_max = nic->sg ? NIC_PARTS_MAX : 1;
+	if (nic->sg && (setup->trial.no_sg || !nic_queue_can_sg())) {
+		log_error("uplink %s: MTU %u is more than the %u that fit a page, and longer "
+			  "frames need Linux 6.6; lower it with `ip link set dev %s mtu %u`",
+			  ifname, mtu, max, ifname, max);
+		return -EMSGSIZE;
+	}
+	return 0;
+}
+
 /* Reads and judges the interface. */
 static int inspect(struct nic *nic, const struct nic_setup *setup)
 {
@@ -80,6 +108,7 @@ static int inspect(struct nic *nic, const struct nic_setup *setup)
 	err = read_info(ifname, &info);
 	if (err)
 		return err;
+	snprintf(nic->ifname, sizeof(nic->ifname), "%s", ifname);
 	if (info.loopback || !info.ethernet) {
 		log_error("uplink %s: not an Ethernet interface; name a NIC", ifname);
 		return -EINVAL;
@@ -95,19 +124,12 @@ static int inspect(struct nic *nic, const struct nic_setup *setup)
 			 ifname, nic->queues, nic->nic_queues,
 			 setup->host_share ? "take the slow way through the host"
 					   : "do not reach VMs");
-	nic->frame_size = info.mtu <= mtu_max(UMEM_FRAME_SMALL) ? UMEM_FRAME_SMALL
-								: UMEM_FRAME_LARGE;
-	if (info.mtu > mtu_max(nic->frame_size)) {
-		log_error("uplink %s: MTU %u is more than the %u that fit a page; lower it with "
-			  "`ip link set dev %s mtu %u`",
-			  ifname, info.mtu, mtu_max(nic->frame_size), ifname,
-			  mtu_max(nic->frame_size));
-		return -EMSGSIZE;
-	}
+	err = choose_frames(nic, setup, info.mtu);
+	if (err)
+		return err;
 	if (!info.up)
 		log_warn("uplink %s: the interface is down; `ip link set dev %s up`", ifname,
 			 ifname);
-	snprintf(nic->ifname, sizeof(nic->ifname), "%s", ifname);
 	nic->ifindex = info.ifindex;
 	nic->mtu = info.mtu;
 	memcpy(nic->mac, info.mac, sizeof(nic->mac));
@@ -150,10 +172,27 @@ static const struct mode {
 };
 #define MODES (sizeof(modes) / sizeof(modes[0]))
 
+/* Descriptors of a frame that the mode allows; drivers have less than an skb holds. */
+static int choose_parts(struct nic *nic, const struct mode *mode)
+{
+	uint32_t zc = nic->features.zc_parts;
+
+	if (!nic->sg)
+		return 0;
+	nic->parts_max = NIC_PARTS_MAX;
+	if (mode->bind == XDP_ZEROCOPY && zc && zc < NIC_PARTS_MAX)
+		nic->parts_max = zc;
+	return nic->mtu <= mtu_max(nic->frame_size, nic->parts_max) ? 0 : -EMSGSIZE;
+}
+
 static int try_mode(struct nic *nic, const struct mode *mode, const char **step)
 {
 	int err;
 
+	*step = "hold frames of its MTU";
+	err = choose_parts(nic, mode);
+	if (err)
+		return err;
 	*step = "attach the XDP program";
 	err = nic_xdp_attach(nic, mode->attach);
 	if (err)
@@ -215,6 +254,27 @@ static int choose_mode(struct nic *nic, enum uplink_mode asked)
 	return err;
 }
 
+/* What the driver can do beside moving frames. */
+static void look_at_features(struct nic *nic, const struct nic_setup *setup)
+{
+	int err = nic_features_read(nic->ifindex, &nic->features);
+
+	if (err)
+		log_debug("uplink %s: the kernel doesn't tell what the driver can do (%s)",
+			  nic->ifname, strerror(-err));
+	nic->meta = setup->trial.out_csum    ? UMEM_META_SOFTWARE
+		    : nic->features.out_csum ? UMEM_META_NIC
+					     : UMEM_META_NONE;
+}
+
+static void tell_features(const struct nic *nic)
+{
+	log_debug("uplink %s: frames in %s, checksums of sent frames by %s, flow hash by %s",
+		  nic->ifname, nic->sg ? "several buffers" : "one buffer",
+		  nic->meta == UMEM_META_NONE ? "vxsd" : "the NIC",
+		  nic->hashes ? "the NIC" : "vxsd");
+}
+
 int nic_open(struct nic **out, const struct nic_setup *setup)
 {
 	const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
@@ -239,6 +299,8 @@ int nic_open(struct nic **out, const struct nic_setup *setup)
 		.stats = setup->stats,
 	};
 	snprintf(nic->port.name, sizeof(nic->port.name), "%s", nic->ifname);
+	nic->no_gro = setup->opt->no_gro;
+	look_at_features(nic, setup);
 	nic->busy_poll = setup->opt->busy_poll && nic_busy_check(nic->ifname);
 	/* Only old kernels, or those without CAP_IPC_LOCK, need it; so failing is not fatal. */
 	setrlimit(RLIMIT_MEMLOCK, &unlimited);
@@ -254,6 +316,7 @@ int nic_open(struct nic **out, const struct nic_setup *setup)
 	err = choose_mode(nic, setup->opt->mode);
 	if (err)
 		goto err;
+	tell_features(nic);
 	*out = nic;
 	return 0;
 err:
@@ -334,14 +397,12 @@ int nic_refresh(struct nic *nic)
 		memcpy(nic->mac, info.mac, sizeof(nic->mac));
 		nic_xdp_set_mac(nic);
 	}
-	mtu = info.mtu;
-	if (mtu > mtu_max(nic->frame_size)) {
-		mtu = mtu_max(nic->frame_size);
-		if (mtu != nic->mtu)
-			log_warn("uplink %s: MTU %u is more than the %u that fit its frames; "
-				 "restart vxsd for larger ones",
-				 nic->ifname, info.mtu, mtu);
-	}
+	mtu = mtu_max(nic->frame_size, nic->parts_max);
+	if (info.mtu > mtu && mtu != nic->mtu)
+		log_warn("uplink %s: MTU %u is more than the %u that fit its frames; restart vxsd "
+			 "for larger ones",
+			 nic->ifname, info.mtu, mtu);
+	mtu = info.mtu < mtu ? info.mtu : mtu;
 	__atomic_store_n(&nic->mtu, mtu, __ATOMIC_RELAXED);
 	for (i = 0; i < nic->queues; i++)
 		if (__atomic_load_n(&nic->queue[i]->left, __ATOMIC_RELAXED))
@@ -363,6 +424,9 @@ void nic_state(const struct nic *nic, struct nic_state *state)
 		.queues = nic->queues,
 		.nic_queues = nic->nic_queues,
 		.mtu = nic->mtu,
+		.sg = nic->sg,
+		.out_csum = nic->meta != UMEM_META_NONE,
+		.hashes = nic->hashes,
 		.up = info.running,
 		.busy_poll = nic->busy_poll,
 		.busy_vain = nic->busy_told,

@@ -11,6 +11,12 @@
 
 struct nic; /* struct port is its first member */
 
+/* For tests: what this kernel or NIC would not do by itself. All zero otherwise. */
+struct nic_trial {
+	bool no_sg;    /* as if the kernel had no frames in several descriptors */
+	bool out_csum; /* checksums asked for by metadata, which the kernel fills in */
+};
+
 struct nic_setup {
 	const struct uplink_options *opt;
 	bool host_share; /* what is for nobody passes to the kernel; else it goes to the trunk */
@@ -18,6 +24,7 @@ struct nic_setup {
 	int sockets_fd;  /* map sockets, VXS_PORTS_MAX * queues entries */
 	const char *state_file; /* where the NIC's former settings are kept, for after a kill -9 */
 	struct vxs_port_stats *stats;
+	struct nic_trial trial;
 };
 
 /** nic_count_queues() - receive queues that --uplink @opt serves; or -errno, logged. */
@@ -52,6 +59,10 @@ struct port *nic_port(struct nic *nic);
 int nic_add_port(struct nic *nic, uint32_t id, struct vxs_port_stats *stats);
 void nic_del_port(struct nic *nic, uint32_t id);
 
+/** nic_want_hash() - a port was added whose frames are spread over receive queues: the NIC's flow
+ * hash is wanted from now on, if it can be had. */
+void nic_want_hash(struct nic *nic);
+
 /** nic_add_address() - let frames for a VM's address in (unicast filter entry). */
 int nic_add_address(struct nic *nic, const uint8_t mac[6]);
 void nic_del_address(struct nic *nic, const uint8_t mac[6]);
@@ -82,7 +93,10 @@ struct nic_state {
 	const char *mode;            /* "zero-copy", "native copy", "skb" */
 	const char *umem;            /* "huge pages" or "pages" */
 	unsigned queues, nic_queues; /* served, and present */
-	unsigned mtu;
+	unsigned mtu;                /* what frames to the wire are held to */
+	bool sg;                     /* frames may be in several UMEM frames */
+	bool out_csum;               /* the NIC fills in checksums of frames that are sent */
+	bool hashes;                 /* the NIC tells the flow hash of frames that come */
 	uint8_t mac[6];
 	bool up;
 	bool busy_poll;                 /* asked for, and not refused */

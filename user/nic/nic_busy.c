@@ -64,7 +64,7 @@ void nic_busy_prefer(const struct nic *nic, int fd)
 /* Has the socket had a frame? The kernel's own index says so. */
 static bool had_frames(const struct nic_socket *s)
 {
-	return s->xsk && __atomic_load_n(s->in.producer, __ATOMIC_RELAXED);
+	return s->fd >= 0 && __atomic_load_n(s->in.producer, __ATOMIC_RELAXED);
 }
 
 static bool knows_napi(const struct nic_socket *s)
@@ -72,7 +72,8 @@ static bool knows_napi(const struct nic_socket *s)
 	socklen_t len = sizeof(int);
 	int id = 0;
 
-	return s->xsk && !getsockopt(s->fd, SOL_SOCKET, SO_INCOMING_NAPI_ID, &id, &len) && id > 0;
+	return s->fd >= 0 && !getsockopt(s->fd, SOL_SOCKET, SO_INCOMING_NAPI_ID, &id, &len) &&
+	       id > 0;
 }
 
 /* Finds the socket to poll by. *@frames: some socket had one. */

@@ -8,6 +8,21 @@
 #include "switch/rcu.h"
 #include "switch/switch.h"
 
+/*
+ * Theory of operation
+ *
+ * Where the MTU fits a UMEM frame, each descriptor is a frame (lend_each()). Else one frame may be
+ * in several descriptors, all but the last with XDP_PKT_CONTD (lend_parts()): a frame whose end
+ * hasn't come, or for which the batch has no room, stays in the ring. One in more than
+ * NIC_PARTS_MAX is dropped, and its UMEM frames go back as they come.
+ *
+ * UMEM frames of a VM's frames begin with the NIC's flow hash, if it has one to offer; it is only
+ * read for VMs with several receive queues.
+ */
+struct in_count {
+	uint64_t frames, bytes, too_short, too_long;
+};
+
 /* Lends one frame of @len bytes at UMEM address @addr; false: it is too short. */
 static bool lend(const struct umem *u, struct batch *b, uint64_t addr, uint32_t len, uint32_t out)
 {
@@ -31,21 +46,12 @@ static bool lend(const struct umem *u, struct batch *b, uint64_t addr, uint32_t 
 	return true;
 }
 
-struct in_count {
-	uint64_t frames, bytes, too_short;
-};
-
-static void take(struct nic_queue *q, struct nic_socket *s, struct batch *b, unsigned room,
-		 struct in_count *count)
+static void lend_each(struct nic_queue *q, struct nic_socket *s, struct batch *b, uint32_t at,
+		      unsigned n, struct in_count *count)
 {
 	const struct xdp_desc *d;
-	uint32_t at, n, i;
+	unsigned i;
 
-	n = xsk_ring_cons__peek(&s->in, room, &at);
-	if (!n)
-		return;
-	for (i = 0; i < n; i++)
-		__builtin_prefetch(umem_at(&q->umem, xsk_ring_cons__rx_desc(&s->in, at + i)->addr));
 	for (i = 0; i < n; i++) {
 		d = xsk_ring_cons__rx_desc(&s->in, at + i);
 		q->lent[q->n_lent++] = umem_frame(&q->umem, d->addr);
@@ -54,8 +60,105 @@ static void take(struct nic_queue *q, struct nic_socket *s, struct batch *b, uns
 			count->too_short++;
 	}
 	count->frames += n;
+}
+
+/* Lends the frame of @parts descriptors from @at on; false: it is too short or too long. */
+static bool lend_joined(const struct nic_queue *q, const struct nic_socket *s, struct batch *b,
+			uint32_t at, unsigned parts, struct in_count *count)
+{
+	struct frame *f = &b->frame[b->n];
+	unsigned n_pieces = b->n_pieces, i;
+	uint32_t len = 0, head = 0;
+
+	for (i = 0; i < parts; i++) {
+		const struct xdp_desc *d = xsk_ring_cons__rx_desc(&s->in, at + i);
+		const uint8_t *from = umem_at(&q->umem, d->addr);
+		uint32_t left = d->len, n = FRAME_HEAD - head;
+
+		len += left;
+		n = n < left ? n : left;
+		memcpy(f->head + FRAME_HEAD_ROOM + head, from, n);
+		head += n;
+		if (left > n)
+			b->piece[n_pieces++] = (struct piece){from + n, left - n};
+	}
+	count->frames++;
+	count->bytes += len;
+	count->too_short += len < FRAME_MIN;
+	count->too_long += len > FRAME_MAX;
+	if (len < FRAME_MIN || len > FRAME_MAX)
+		return false;
+	f->len = len;
+	f->shape.head_at = FRAME_HEAD_ROOM;
+	f->shape.head_len = head;
+	f->shape.n_pieces = n_pieces - b->n_pieces;
+	f->piece = b->n_pieces;
+	f->out = s->out;
+	memset(&f->offload, 0, sizeof(f->offload));
+	b->n_pieces = n_pieces;
+	b->n++;
+	return true;
+}
+
+/* How many of the @max descriptors from @at on belong to one frame; *@ends: the last of it came. */
+static unsigned count_parts(const struct nic_socket *s, uint32_t at, unsigned max, bool *ends)
+{
+	unsigned n = 0;
+
+	*ends = false;
+	while (n < max && !*ends)
+		*ends = !(xsk_ring_cons__rx_desc(&s->in, at + n++)->options & XDP_PKT_CONTD);
+	return n;
+}
+
+/* As lend_each(), with frames in several descriptors: of @n, how many were used. */
+static unsigned lend_parts(struct nic_queue *q, struct nic_socket *s, struct batch *b, uint32_t at,
+			   unsigned n, struct in_count *count)
+{
+	unsigned used = 0, parts, max, i;
+	bool ends;
+
+	while (used < n) {
+		max = n - used < NIC_PARTS_MAX ? n - used : NIC_PARTS_MAX;
+		parts = count_parts(s, at + used, max, &ends);
+		if (!ends && parts < NIC_PARTS_MAX && !s->skip)
+			break;
+		if (s->skip || !ends) {
+			count->frames += !s->skip;
+			count->too_long += !s->skip;
+			s->skip = !ends;
+		} else {
+			lend_joined(q, s, b, at + used, parts, count);
+		}
+		for (i = 0; i < parts; i++)
+			q->lent[q->n_lent++] = umem_frame(
+				&q->umem, xsk_ring_cons__rx_desc(&s->in, at + used + i)->addr);
+		used += parts;
+	}
+	return used;
+}
+
+/* Takes up to @room descriptors' frames from one socket; how many descriptors it were. */
+static unsigned take(struct nic_queue *q, struct nic_socket *s, struct batch *b, unsigned room,
+		     struct in_count *count)
+{
+	uint32_t at, n, i, used;
+
+	n = xsk_ring_cons__peek(&s->in, room, &at);
+	if (!n)
+		return 0;
+	for (i = 0; i < n; i++)
+		__builtin_prefetch(umem_at(&q->umem, xsk_ring_cons__rx_desc(&s->in, at + i)->addr));
+	used = n;
+	if (q->sg) {
+		used = lend_parts(q, s, b, at, n, count);
+		xsk_ring_cons__cancel(&s->in, n - used);
+	} else {
+		lend_each(q, s, b, at, n, count);
+	}
 	/* The entries are free for the kernel at once; the frames stay ours until nic_done(). */
-	xsk_ring_cons__release(&s->in, n);
+	xsk_ring_cons__release(&s->in, used);
+	return used;
 }
 
 /* Tells the driver that there are frames in the fill ring again; false: it did not want to know. */
@@ -82,11 +185,11 @@ static bool refill(struct worker *w, struct nic_queue *q)
 static void take_all(struct nic_queue *q, const struct nic_table *t, struct batch *b,
 		     struct in_count *count)
 {
-	unsigned i, at;
+	unsigned i, at, room = BATCH_FRAMES;
 
 	at = q->first = q->first + 1 < t->n ? q->first + 1 : 0;
-	for (i = 0; i < t->n && count->frames < BATCH_FRAMES; i++) {
-		take(q, t->socket[at], b, BATCH_FRAMES - count->frames, count);
+	for (i = 0; i < t->n && room; i++) {
+		room -= take(q, t->socket[at], b, room, count);
 		at = at + 1 < t->n ? at + 1 : 0;
 	}
 }
@@ -108,6 +211,7 @@ unsigned nic_in(struct port *p, struct worker *w, unsigned queue, struct batch *
 	struct nic_queue *q = nic_of(p)->queue[queue];
 	const struct nic_table *t = rcu_get(q->table);
 	struct in_count count = {0};
+	unsigned back;
 	int fd = __atomic_load_n(&q->busy_fd, __ATOMIC_RELAXED);
 
 	b->in = p;
@@ -118,14 +222,15 @@ unsigned nic_in(struct port *p, struct worker *w, unsigned queue, struct batch *
 		worker_syscalls(w, nic_out_retry(q));
 	if (q->n_lent && !refill(w, q))
 		return 0; /* can't happen while the fill ring has room for every frame */
-	q->n_lent = umem_take_back(&q->umem, q->lent, BATCH_FRAMES);
+	q->n_lent = back = umem_take_back(&q->umem, q->lent, BATCH_FRAMES);
 
 	take_all(q, t, b, &count);
-	if (!count.frames && fd >= 0)
+	if (q->n_lent == back && fd >= 0)
 		busy_poll(w, q, t, b, &count, fd);
 	stat_add(&port_stats(p, w)->in_frames, count.frames);
 	stat_add(&port_stats(p, w)->in_bytes, count.bytes);
 	port_drop(p, w, short_frame, count.too_short);
+	port_drop(p, w, long_frame, count.too_long);
 	return q->n_lent;
 }
 

@@ -24,6 +24,9 @@
  * queue's owner in its next round (@left). In zero-copy mode one call wakes the driver, which then
  * works by itself.
  *
+ * A frame longer than a UMEM frame goes out in several, all but the last with XDP_PKT_CONTD: all
+ * of them or none.
+ *
  * With the link's device down nothing is queued: frames would come out stale when it is up again.
  */
 #define KICKS_IDLE  2  /* calls without progress before the rest is left for the next round */
@@ -100,39 +103,145 @@ bool nic_out_is_past(struct nic_queue *q, uint32_t mark)
 	return past;
 }
 
-struct out_count {
-	uint64_t frames, bytes, too_big, full;
+/* A batch on its way into the transmit ring. Under the queue's lock. */
+struct sender {
+	struct nic_queue *q;
+	const struct batch *b;
+	uint32_t mtu;
+	unsigned parts_max;
+	uint32_t room;  /* descriptors and UMEM frames that there are yet */
+	uint32_t descs; /* written, and not yet submitted */
+	bool stuck;     /* no room came of a kick */
+
+	uint64_t frames, bytes; /* queued, as they leave */
+	uint64_t too_big, full; /* dropped, as they came */
+	uint64_t lost;          /* of @frames, by the kernel */
 };
 
-static void queue_frames(struct nic_queue *q, uint32_t mtu, const struct batch *b,
-			 const uint16_t *which, unsigned n, struct out_count *count)
+static void count_room(struct sender *s, uint32_t want)
 {
-	struct umem *u = &q->umem;
+	uint32_t ring = xsk_prod_nb_free(&s->q->out, want);
+
+	s->room = ring < s->q->umem.n_free ? ring : s->q->umem.n_free;
+}
+
+/* What the kernel has lost of what was queued, in frames. */
+static void send_queued(struct sender *s)
+{
+	struct nic_queue *q = s->q;
+
+	if (!s->descs)
+		return;
+	xsk_ring_prod__submit(&q->out, s->descs);
+	s->descs = 0;
+	s->lost += kick(q);
+}
+
+/* The batch is more than the ring holds: sends what there is so far. */
+static bool make_room(struct sender *s, uint32_t n)
+{
+	if (s->stuck)
+		return false;
+	send_queued(s);
+	umem_collect(&s->q->umem);
+	count_room(s, UMEM_OUT_FRAMES);
+	s->stuck = s->room < n;
+	return !s->stuck;
+}
+
+/* The next descriptor, for @len bytes of a frame. There is room. */
+static struct xdp_desc *add_desc(struct sender *s, uint32_t len)
+{
+	struct nic_queue *q = s->q;
+	struct xdp_desc *d = xsk_ring_prod__tx_desc(&q->out, q->out.cached_prod++);
+
+	d->addr = q->umem.free[--q->umem.n_free] + q->umem.out_meta;
+	d->len = len;
+	d->options = 0;
+	s->room--;
+	s->descs++;
+	return d;
+}
+
+/* Descriptors for a frame of @len bytes, and in @to where its bytes go. How many; 0: no room. */
+static unsigned add_frame(struct sender *s, uint32_t len, struct span to[NIC_PARTS_MAX])
+{
+	const struct umem *u = &s->q->umem;
+	unsigned n = (len + u->out_room - 1) / u->out_room, i;
 	struct xdp_desc *d;
-	uint32_t at;
+
+	if (n > s->parts_max || (n > s->room && !make_room(s, n)))
+		return 0;
+	s->frames++;
+	s->bytes += len;
+	for (i = 0; i < n; i++) {
+		d = add_desc(s, len < u->out_room ? len : u->out_room);
+		d->options = i + 1 < n ? XDP_PKT_CONTD : 0;
+		to[i] = (struct span){umem_at(u, d->addr), d->len};
+		len -= d->len;
+	}
+	return n;
+}
+
+/* A frame in several UMEM frames: all of it or nothing. */
+static void queue_parts(struct sender *s, const struct frame *f)
+{
+	struct span to[NIC_PARTS_MAX];
+	unsigned n = add_frame(s, f->len, to), i;
+	struct frame_stream from;
+
+	if (!n) {
+		s->full++;
+		return;
+	}
+	stream_open(&from, s->b, f);
+	for (i = 0; i < n; i++)
+		stream_copy(&from, to[i].at, to[i].len);
+}
+
+/* Whatever isn't short and finished. */
+static __attribute__((noinline)) void queue_special(struct sender *s, const struct frame *f)
+{
+	if (f->len > frame_max_len(f, s->mtu))
+		s->too_big++;
+	else
+		queue_parts(s, f);
+}
+
+static void queue_frames(struct sender *s, const uint16_t *which, unsigned n)
+{
+	const struct umem *u = &s->q->umem;
+	uint32_t simple = s->mtu + ETH_HLEN < u->out_room ? s->mtu + ETH_HLEN : u->out_room;
 	unsigned i;
 
 	for (i = 0; i < n; i++) {
-		const struct frame *f = &b->frame[which[i]];
+		const struct frame *f = &s->b->frame[which[i]];
+		struct xdp_desc *d;
 
-		if (f->len > frame_max_len(f, mtu)) {
-			count->too_big++;
+		if (f->len > simple) {
+			queue_special(s, f);
 			continue;
 		}
-		if (!u->n_free || !xsk_ring_prod__reserve(&q->out, 1, &at)) {
-			count->full++;
+		if (!s->room && !make_room(s, 1)) {
+			s->full++;
 			continue;
 		}
-		d = xsk_ring_prod__tx_desc(&q->out, at);
-		d->addr = u->free[--u->n_free];
-		d->len = f->len;
-		d->options = 0;
-		frame_copy(umem_at(u, d->addr), b, f);
-		count->frames++;
-		count->bytes += f->len;
+		d = add_desc(s, f->len);
+		frame_copy(umem_at(u, d->addr), s->b, f);
+		s->frames++;
+		s->bytes += f->len;
 	}
-	if (count->frames)
-		xsk_ring_prod__submit(&q->out, count->frames);
+}
+
+/* What the kernel hasn't taken of the batch, with the device down, is lost: in frames. */
+static void count_left(struct sender *s, uint32_t before)
+{
+	uint32_t sent = s->q->out.cached_prod - before, left = waiting(s->q);
+
+	if (!s->q->down || !sent)
+		return;
+	left = left < sent ? left : sent;
+	s->lost += (s->frames * left + sent - 1) / sent;
 }
 
 void nic_out(struct port *p, struct worker *w, const struct batch *b, const uint16_t *which,
@@ -140,9 +249,14 @@ void nic_out(struct port *p, struct worker *w, const struct batch *b, const uint
 {
 	struct nic *nic = nic_of(p);
 	struct nic_queue *q = nic_out_queue(nic, w->id);
-	uint32_t mtu = __atomic_load_n(&nic->mtu, __ATOMIC_RELAXED);
-	struct out_count count = {0};
-	uint64_t lost = 0, sent;
+	struct sender s = {
+		.q = q,
+		.b = b,
+		.mtu = __atomic_load_n(&nic->mtu, __ATOMIC_RELAXED),
+		.parts_max = nic->parts_max,
+	};
+	uint64_t lost, sent;
+	uint32_t before;
 	unsigned calls;
 
 	pthread_spin_lock(&q->lock);
@@ -153,24 +267,23 @@ void nic_out(struct port *p, struct worker *w, const struct batch *b, const uint
 	if (q->down && waiting(q)) {
 		lost = n;
 	} else {
-		queue_frames(q, mtu, b, which, n, &count);
-		if (count.frames) {
-			lost = kick(q);
-			if (q->down)
-				lost += waiting(q);
-		}
+		before = q->out.cached_prod;
+		count_room(&s, n);
+		queue_frames(&s, which, n);
+		send_queued(&s);
+		count_left(&s, before);
+		lost = s.lost < s.frames ? s.lost : s.frames;
 	}
 	calls = q->calls - calls;
 	pthread_spin_unlock(&q->lock);
 
 	worker_syscalls(w, calls);
-	lost = lost < count.frames || !count.frames ? lost : count.frames;
-	sent = count.frames > lost ? count.frames - lost : 0;
+	sent = s.frames > lost ? s.frames - lost : 0;
 	stat_add(&port_stats(p, w)->out_frames, sent);
 	/* Which ones were lost the kernel doesn't say: they count with the batch's mean length. */
 	if (sent)
-		stat_add(&port_stats(p, w)->out_bytes, count.bytes * sent / count.frames);
-	port_drop(p, w, too_big, count.too_big);
-	port_drop(p, w, nic_full, count.full);
+		stat_add(&port_stats(p, w)->out_bytes, s.bytes * sent / s.frames);
+	port_drop(p, w, too_big, s.too_big);
+	port_drop(p, w, nic_full, s.full);
 	port_drop(p, w, nic_down, lost);
 }

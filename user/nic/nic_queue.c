@@ -8,29 +8,26 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "control/log.h"
 #include "switch/rcu.h"
 #include "switch/worker.h"
 
 /*
  * Theory of operation
  *
- * The UMEM's first socket transmits: it alone has a transmit ring (a second one would switch the
- * kernel's batched transmit off), and its bind chooses the mode. It receives nothing and nobody
- * waits for it: for a socket in an epoll set, the kernel would look for somebody to wake at each
- * frame that it has sent (7 % of its time in copy mode). Trunk and VM sockets share the UMEM and
- * have no rings but their receive ring.
+ * The socket that the UMEM is registered with transmits: it alone has a transmit ring (a second one
+ * would switch the kernel's batched transmit off), and its bind chooses the mode. It receives
+ * nothing and nobody waits for it: for a socket in an epoll set, the kernel would look for somebody
+ * to wake at each frame that it has sent (7 % of its time in copy mode). Trunk and VM sockets share
+ * the UMEM and have no rings but their receive ring.
  *
  * A socket is closed in this order, by nic.c: out of the map; wait until no XDP program can still
  * hold it (from then on its ring gets nothing more); out of the worker's table and rcu_wait(), so
  * that control alone has the ring; what is left in it to the back ring, for the worker to
  * put it into the fill ring; close. No frame of the UMEM is lost however often that is done.
  */
-
-/* Newer than Debian 12's linux/if_xdp.h: frames that one sendto() may send in copy mode. */
-#ifndef XDP_MAX_TX_SKB_BUDGET
-#define XDP_MAX_TX_SKB_BUDGET 9
-#endif
 
 #define BUSY_WAIT_MS 3000 /* a queue stays taken for a while after its last socket was closed */
 #define BUSY_STEP_MS 20
@@ -43,58 +40,94 @@ static uint64_t now_ms(void)
 	return t.tv_sec * 1000ull + t.tv_nsec / 1000000;
 }
 
-/* Opens a socket, once more and again while the queue is still taken. @in or @out: NULL for none.
- */
-static int open_socket(struct nic *nic, struct nic_queue *q, struct xsk_socket **xsk,
-		       struct xsk_ring_cons *in, struct xsk_ring_prod *out,
-		       const struct xsk_socket_config *config)
+/* Binds a socket, once more and again while the queue is still taken. */
+static int bind_socket(const struct nic *nic, const struct nic_queue *q, int fd, uint16_t flags)
 {
+	const struct sockaddr_xdp to = {
+		.sxdp_family = AF_XDP,
+		.sxdp_flags = flags,
+		.sxdp_ifindex = nic->ifindex,
+		.sxdp_queue_id = q->index,
+		.sxdp_shared_umem_fd = flags & XDP_SHARED_UMEM ? q->umem.fd : 0,
+	};
 	uint64_t end = now_ms() + BUSY_WAIT_MS;
-	int err;
 
-	for (;;) {
-		err = xsk_socket__create_shared(xsk, nic->ifname, q->index, q->umem.xsk, in, out,
-						&q->umem.fill, &q->umem.completion, config);
-		if (err != -EBUSY || now_ms() >= end)
-			break;
+	while (bind(fd, (const struct sockaddr *)&to, sizeof(to))) {
+		if (errno != EBUSY || now_ms() >= end)
+			return -errno;
 		poll(NULL, 0, BUSY_STEP_MS);
 	}
-	if (err)
-		*xsk = NULL;
-	return err;
+	return 0;
+}
+
+bool nic_queue_can_sg(void)
+{
+	/* Flags are looked at before the interface, which doesn't exist. */
+	const struct sockaddr_xdp nowhere = {.sxdp_family = AF_XDP, .sxdp_flags = XDP_USE_SG};
+	int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+	bool can;
+
+	if (fd < 0)
+		return false;
+	can = bind(fd, (const struct sockaddr *)&nowhere, sizeof(nowhere)) && errno == ENODEV;
+	close(fd);
+	return can;
+}
+
+static void close_in(struct nic_socket *s)
+{
+	umem_ring_close(&s->map);
+	if (s->fd >= 0)
+		close(s->fd);
+	s->fd = -1;
 }
 
 static int open_in(struct nic *nic, struct nic_queue *q, struct nic_socket *s, uint32_t size)
 {
-	const struct xsk_socket_config config = {
-		.rx_size = size,
-		.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
-	};
-	int err = open_socket(nic, q, &s->xsk, &s->in, NULL, &config);
+	int err;
 
-	if (err)
+	s->fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+	if (s->fd < 0)
+		return -errno;
+	err = umem_ring_in(&s->map, &s->in, s->fd, XDP_RX_RING, size);
+	if (!err)
+		err = bind_socket(nic, q, s->fd, XDP_SHARED_UMEM);
+	if (err) {
+		close_in(s);
 		return err;
-	s->fd = xsk_socket__fd(s->xsk);
+	}
 	nic_busy_prefer(nic, s->fd);
 	return 0;
 }
 
 static int open_out(struct nic *nic, struct nic_queue *q, uint16_t bind_flags)
 {
-	const struct xsk_socket_config config = {
-		.tx_size = UMEM_OUT_FRAMES,
-		.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
-		.bind_flags = bind_flags | XDP_USE_NEED_WAKEUP,
-	};
 	int budget = UMEM_OUT_FRAMES, err;
 
-	err = open_socket(nic, q, &q->out_xsk, NULL, &q->out, &config);
+	err = umem_ring_out(&q->out_map, &q->out, q->umem.fd, XDP_TX_RING, UMEM_OUT_FRAMES);
 	if (err)
 		return err;
-	q->out_fd = xsk_socket__fd(q->out_xsk);
+	if (nic->sg)
+		bind_flags |= XDP_USE_SG; /* of the UMEM, and so of all its sockets */
+	err = bind_socket(nic, q, q->umem.fd, bind_flags | XDP_USE_NEED_WAKEUP);
+	if (err)
+		return err;
+	q->out_fd = q->umem.fd;
 	/* Fewer calls a batch; kernels without it send 32 a call, at the same rate as measured. */
 	setsockopt(q->out_fd, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &budget, sizeof(budget));
 	return 0;
+}
+
+/* The memory, with room for the metadata of frames to be sent if the kernel knows that. */
+static int open_umem(struct nic *nic, struct nic_queue *q)
+{
+	int err = umem_open(&q->umem, nic->frame_size, nic->meta, true);
+
+	if (err != -EINVAL || nic->meta == UMEM_META_NONE)
+		return err;
+	log_debug("uplink %s: the kernel refuses metadata of frames to be sent", nic->ifname);
+	nic->meta = UMEM_META_NONE;
+	return umem_open(&q->umem, nic->frame_size, nic->meta, true);
 }
 
 int nic_queue_open(struct nic *nic, unsigned index, uint16_t bind_flags)
@@ -107,17 +140,19 @@ int nic_queue_open(struct nic *nic, unsigned index, uint16_t bind_flags)
 	if (!q)
 		return -ENOMEM;
 	memset(q, 0, sizeof(*q));
+	umem_init(&q->umem);
 	q->trunk.fd = -1;
 	q->out_fd = -1;
 	q->busy_fd = -1;
 	q->index = index;
 	q->zero_copy = bind_flags & XDP_ZEROCOPY;
+	q->sg = nic->sg;
 	nic->queue[index] = q;
 	err = -pthread_spin_init(&q->lock, PTHREAD_PROCESS_PRIVATE);
 	if (err)
 		goto err;
 	q->lock_ready = true;
-	err = umem_open(&q->umem, nic->frame_size, true);
+	err = open_umem(nic, q);
 	if (err)
 		goto err;
 	err = open_out(nic, q, bind_flags);
@@ -144,10 +179,8 @@ void nic_queue_close(struct nic *nic, unsigned index)
 		return;
 	if (q->trunk.watched)
 		worker_unwatch(nic->port.worker[index], q->trunk.fd);
-	if (q->trunk.xsk)
-		xsk_socket__delete(q->trunk.xsk);
-	if (q->out_xsk)
-		xsk_socket__delete(q->out_xsk);
+	close_in(&q->trunk);
+	umem_ring_close(&q->out_map);
 	umem_close(&q->umem);
 	if (q->lock_ready)
 		pthread_spin_destroy(&q->lock);
@@ -168,16 +201,14 @@ void nic_socket_close(struct nic_queue *q, struct nic_socket *s)
 {
 	uint32_t at, n, i;
 
-	if (!s->xsk)
+	if (s->fd < 0)
 		return;
 	n = xsk_ring_cons__peek(&s->in, NIC_VM_RING, &at);
 	for (i = 0; i < n; i++)
 		umem_give_back(&q->umem, xsk_ring_cons__rx_desc(&s->in, at + i)->addr);
 	if (n)
 		xsk_ring_cons__release(&s->in, n);
-	xsk_socket__delete(s->xsk);
-	s->xsk = NULL;
-	s->fd = -1;
+	close_in(s);
 }
 
 int nic_queue_publish(struct nic_queue *q, struct nic_socket *add, struct nic_socket *del,

@@ -11,6 +11,7 @@
 #include <net/if.h>
 
 #include "nic/nic.h"
+#include "nic/nic_features.h"
 #include "nic/nic_set.h"
 #include "nic/umem.h"
 #include "port/port.h"
@@ -20,14 +21,16 @@
 
 /* One AF_XDP socket: a queue's trunk, or a VM's receive-only one. */
 struct nic_socket {
-	struct xsk_ring_cons in; /* the owning worker's while in the table, else control's */
+	/* the owning worker's while in the table, else control's */
+	struct xsk_ring_cons in;
+	bool skip; /* what comes next belongs to a frame in too many pieces */
 
 	/* constant while in the table */
 	uint32_t out; /* the port that its frames are for; FRAME_PORT_NONE: the switch decides */
 	int fd;
 
 	/* control's */
-	struct xsk_socket *xsk;
+	struct umem_map map;
 	struct vxs_port_stats *stats;
 	bool watched;
 	uint64_t seen_full, seen_dropped; /* kernel's counters at the last look */
@@ -43,8 +46,9 @@ struct nic_queue {
 	/* constant while open */
 	unsigned index;
 	bool zero_copy;
-	int out_fd; /* of the socket that transmits; -1: none */
-	struct xsk_socket *out_xsk;
+	bool sg;    /* frames may be in several descriptors */
+	int out_fd; /* of the socket that transmits, the UMEM's; -1: none */
+	struct umem_map out_map;
 
 	/* written by control, read by the owning worker */
 	struct nic_table *table; /* RCU */
@@ -74,6 +78,9 @@ struct nic_queue {
 	struct umem umem;
 };
 
+/* Descriptors of one frame: what an skb of the kernel holds, in copy mode. */
+#define NIC_PARTS_MAX 18
+
 struct nic_in_bpf;
 
 struct nic {
@@ -81,6 +88,8 @@ struct nic {
 
 	/* constant while published */
 	unsigned queues;
+	bool no_gro; /* gro=off */
+	bool hashes; /* the NIC's flow hash stands before VMs' frames */
 	struct nic_queue *queue[VXS_NIC_QUEUES_MAX];
 
 	/* written by control, read by workers (relaxed) */
@@ -91,13 +100,18 @@ struct nic {
 	int ifindex;
 	unsigned nic_queues; /* that the hardware has */
 	uint32_t frame_size;
+	bool sg;             /* the MTU is more than a UMEM frame holds */
+	enum umem_meta meta; /* of frames to be sent */
+	unsigned parts_max;  /* descriptors of a frame */
+	struct nic_features features;
 	uint8_t mac[6];
 	const char *mode;
 	bool attached;                 /* sockets go into the map, frames come in */
 	bool busy_poll;                /* busy-poll=on, and the kernel knows it */
 	bool busy_deferred, busy_told; /* done once: see nic_busy_look() */
 	int sockets_fd;
-	struct nic_in_bpf *bpf;
+	struct nic_in_bpf *bpf;      /* the XDP program */
+	struct nic_in_bpf *hash_bpf; /* the same, with the NIC's flow hash; NULL: not to be had */
 	int link_fd;
 	struct nic_set set;
 	struct nic_socket *vm[VXS_PORTS_MAX]; /* one per queue each, NULL: no such port */
@@ -130,6 +144,9 @@ static inline struct nic_queue *nic_out_queue(const struct nic *nic, unsigned wo
 }
 
 /* nic_queue.c, control thread. */
+
+/** nic_queue_can_sg() - the kernel knows frames in several descriptors (Linux 6.6). */
+bool nic_queue_can_sg(void);
 
 /**
  * nic_queue_open() - UMEM and trunk socket of queue @index

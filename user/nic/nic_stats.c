@@ -21,7 +21,7 @@ static bool look(const struct nic_socket *s, struct xdp_statistics *now)
 	socklen_t len = sizeof(*now);
 
 	memset(now, 0, sizeof(*now));
-	return s->xsk && !getsockopt(s->fd, SOL_XDP, XDP_STATISTICS, now, &len);
+	return s->fd >= 0 && !getsockopt(s->fd, SOL_XDP, XDP_STATISTICS, now, &len);
 }
 
 static void charge(struct nic_queue *q, struct nic_socket *s, const struct xdp_statistics *now)

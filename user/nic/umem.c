@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define HUGE_PAGE (2u << 20)
 
@@ -51,35 +53,62 @@ static int fill_up(struct umem *u)
 	return 0;
 }
 
-int umem_open(struct umem *u, uint32_t frame_size, bool huge)
+/* Registers the memory with the socket. */
+static int register_area(struct umem *u, enum umem_meta meta)
 {
-	const struct xsk_umem_config config = {
-		.fill_size = UMEM_FILL_SIZE,
-		.comp_size = UMEM_OUT_FRAMES,
-		.frame_size = frame_size,
+	struct umem_reg reg = {
+		.addr = (uintptr_t)u->area,
+		.len = u->size,
+		.chunk_size = u->frame_size,
 	};
+
+	if (meta != UMEM_META_NONE) {
+		reg.flags = XDP_UMEM_TX_METADATA_LEN;
+		reg.tx_metadata_len = UMEM_OUT_META;
+	}
+	if (meta == UMEM_META_SOFTWARE)
+		reg.flags |= XDP_UMEM_TX_SW_CSUM;
+	u->out_meta = reg.tx_metadata_len;
+	u->out_room = u->frame_size - u->out_meta;
+	return setsockopt(u->fd, SOL_XDP, XDP_UMEM_REG, &reg, sizeof(reg)) ? -errno : 0;
+}
+
+void umem_init(struct umem *u)
+{
+	memset(u, 0, sizeof(*u));
+	u->fd = -1;
+}
+
+int umem_open(struct umem *u, uint32_t frame_size, enum umem_meta meta, bool huge)
+{
 	int err;
 
-	memset(u, 0, sizeof(*u));
+	umem_init(u);
 	u->frame_size = frame_size;
+	u->fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+	if (u->fd < 0)
+		return -errno;
 	err = map_area(u, huge);
 	if (err && huge)
 		err = map_area(u, false);
 	if (err)
-		return err;
-	err = xsk_umem__create(&u->xsk, u->area, u->size, &u->fill, &u->completion, &config);
+		goto err;
+	err = register_area(u, meta);
 	if (err && u->huge) {
 		/* The kernel may fail to find the huge pages (a cgroup's limit) only now. */
 		unmap_area(u);
 		err = map_area(u, false);
-		if (err)
-			return err;
-		err = xsk_umem__create(&u->xsk, u->area, u->size, &u->fill, &u->completion,
-				       &config);
+		if (!err)
+			err = register_area(u, meta);
 	}
 	if (err)
 		goto err;
-	err = fill_up(u);
+	err = umem_ring_out(&u->fill_map, &u->fill, u->fd, XDP_UMEM_FILL_RING, UMEM_FILL_SIZE);
+	if (!err)
+		err = umem_ring_in(&u->completion_map, &u->completion, u->fd,
+				   XDP_UMEM_COMPLETION_RING, UMEM_OUT_FRAMES);
+	if (!err)
+		err = fill_up(u);
 	if (err)
 		goto err;
 	return 0;
@@ -90,9 +119,11 @@ err:
 
 void umem_close(struct umem *u)
 {
-	if (u->xsk)
-		xsk_umem__delete(u->xsk);
-	u->xsk = NULL;
+	umem_ring_close(&u->fill_map);
+	umem_ring_close(&u->completion_map);
+	if (u->fd >= 0)
+		close(u->fd);
+	u->fd = -1;
 	unmap_area(u);
 }
 

@@ -9,6 +9,9 @@
 
 #include <xdp/xsk.h>
 
+#include "nic/umem_kernel.h"
+#include "nic/umem_ring.h"
+
 /*
  * Theory of operation
  *
@@ -30,6 +33,14 @@
 #define UMEM_HEADROOM    256  /* what the kernel keeps free before each frame that arrives */
 #define UMEM_FRAME_SMALL 2048
 #define UMEM_FRAME_LARGE 4096
+#define UMEM_OUT_META    64 /* before each frame to be sent, if there is metadata; a cache line */
+
+/* What the NIC is told of frames to be sent. */
+enum umem_meta {
+	UMEM_META_NONE,
+	UMEM_META_NIC,      /* checksums that it shall fill in */
+	UMEM_META_SOFTWARE, /* the kernel fills them in: for tests */
+};
 
 struct umem {
 	/* constant while open */
@@ -37,7 +48,10 @@ struct umem {
 	size_t size;
 	bool huge;
 	uint32_t frame_size;
-	struct xsk_umem *xsk;
+	uint32_t out_meta; /* bytes of metadata before each frame to be sent */
+	uint32_t out_room; /* bytes of a frame to be sent that one UMEM frame holds */
+	int fd;            /* the socket that it is registered with: the one that transmits */
+	struct umem_map fill_map, completion_map;
 
 	/* the owning worker's */
 	struct xsk_ring_prod fill;
@@ -53,19 +67,25 @@ struct umem {
 	uint32_t back_tail __attribute__((aligned(64)));
 };
 
+/** umem_init() - nothing is open, so that umem_close() may be called. */
+void umem_init(struct umem *u);
+
 /**
- * umem_open() - map the memory and register it with the kernel
+ * umem_open() - map the memory, make a socket and register the memory with it
  * @u:          filled in; umem_close() it whatever is returned
  * @frame_size: UMEM_FRAME_SMALL or UMEM_FRAME_LARGE
+ * @meta:       what is before frames to be sent
  * @huge:       try huge pages first
  *
- * Control thread.
+ * The socket isn't bound yet. Control thread.
  *
- * Return: 0 or -errno (-EPERM; -ENOBUFS: RLIMIT_MEMLOCK is too low; -ENOMEM).
+ * Return: 0 or -errno (-EPERM; -ENOBUFS: RLIMIT_MEMLOCK is too low; -ENOMEM; -EINVAL: the kernel
+ * doesn't know @meta).
  */
-int umem_open(struct umem *u, uint32_t frame_size, bool huge);
+int umem_open(struct umem *u, uint32_t frame_size, enum umem_meta meta, bool huge);
 
-/** umem_close() - all sockets are closed; unregister and unmap. Half-opened is fine. */
+/** umem_close() - all other sockets are closed; this one goes, and the memory. Half-opened is fine.
+ */
 void umem_close(struct umem *u);
 
 /** umem_give_back() - control: the worker shall put the frame at @addr into the fill ring. */
