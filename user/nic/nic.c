@@ -262,17 +262,14 @@ static void look_at_features(struct nic *nic, const struct nic_setup *setup)
 	if (err)
 		log_debug("uplink %s: the kernel doesn't tell what the driver can do (%s)",
 			  nic->ifname, strerror(-err));
-	nic->meta = setup->trial.out_csum    ? UMEM_META_SOFTWARE
-		    : nic->features.out_csum ? UMEM_META_NIC
-					     : UMEM_META_NONE;
+	nic->meta = setup->trial.out_csum || nic->features.out_csum;
 }
 
 static void tell_features(const struct nic *nic)
 {
 	log_debug("uplink %s: frames in %s, checksums of sent frames by %s, flow hash by %s",
 		  nic->ifname, nic->sg ? "several buffers" : "one buffer",
-		  nic->meta == UMEM_META_NONE ? "vxsd" : "the NIC",
-		  nic->hashes ? "the NIC" : "vxsd");
+		  nic->meta ? "the NIC" : "vxsd", nic->hashes ? "the NIC" : "vxsd");
 }
 
 int nic_open(struct nic **out, const struct nic_setup *setup)
@@ -425,7 +422,7 @@ void nic_state(const struct nic *nic, struct nic_state *state)
 		.nic_queues = nic->nic_queues,
 		.mtu = nic->mtu,
 		.sg = nic->sg,
-		.out_csum = nic->meta != UMEM_META_NONE,
+		.out_csum = nic->meta,
 		.hashes = nic->hashes,
 		.up = info.running,
 		.busy_poll = nic->busy_poll,

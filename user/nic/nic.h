@@ -14,7 +14,7 @@ struct nic; /* struct port is its first member */
 /* For tests: what this kernel or NIC would not do by itself. All zero otherwise. */
 struct nic_trial {
 	bool no_sg;    /* as if the kernel had no frames in several descriptors */
-	bool out_csum; /* checksums asked for by metadata, which the kernel fills in */
+	bool out_csum; /* as if the NIC filled in checksums */
 };
 
 struct nic_setup {

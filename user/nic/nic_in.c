@@ -68,12 +68,16 @@ static bool lend_joined(const struct nic_queue *q, const struct nic_socket *s, s
 {
 	struct frame *f = &b->frame[b->n];
 	unsigned n_pieces = b->n_pieces, i;
-	uint32_t len = 0, head = 0;
+	uint32_t len = 0, head = 0, head_max = FRAME_HEAD;
+
+	/* A full head is one that stands before the first piece in the UMEM, too (gro.c). */
+	if (xsk_ring_cons__rx_desc(&s->in, at)->len < FRAME_HEAD)
+		head_max--;
 
 	for (i = 0; i < parts; i++) {
 		const struct xdp_desc *d = xsk_ring_cons__rx_desc(&s->in, at + i);
 		const uint8_t *from = umem_at(&q->umem, d->addr);
-		uint32_t left = d->len, n = FRAME_HEAD - head;
+		uint32_t left = d->len, n = head_max - head;
 
 		len += left;
 		n = n < left ? n : left;

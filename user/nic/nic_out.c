@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "offload/cutter.h"
 #include "switch/frame.h"
 #include "switch/worker.h"
 
@@ -26,6 +27,12 @@
  *
  * A frame longer than a UMEM frame goes out in several, all but the last with XDP_PKT_CONTD: all
  * of them or none.
+ *
+ * A frame with offloads left open is finished while it is copied: each cut is a frame of its own on
+ * the wire, in out_frames too; only its checksum is left to the NIC if that takes it. Frames that
+ * are dropped count as they came, once: also one whose first cuts were sent, but not all.
+ *
+ * A batch whose cuts are more than the ring holds is sent in between, as long as that makes room.
  *
  * With the link's device down nothing is queued: frames would come out stale when it is up again.
  */
@@ -199,13 +206,50 @@ static void queue_parts(struct sender *s, const struct frame *f)
 		stream_copy(&from, to[i].at, to[i].len);
 }
 
-/* Whatever isn't short and finished. */
+/* Has the NIC, or in its place the kernel, fill in the checksum of the frame from @d on. */
+static void ask_csum(const struct umem *u, struct xdp_desc *d, const struct frame_offload *o)
+{
+	const struct umem_out_meta meta = {
+		.flags = XDP_TXMD_FLAGS_CHECKSUM,
+		.csum_start = o->csum_start,
+		.csum_offset = o->csum_offset,
+	};
+
+	memcpy(umem_at(u, d->addr) - u->out_meta, &meta, sizeof(meta));
+	d->options |= XDP_TX_METADATA;
+}
+
+/* A frame with something left open: what comes of it when it is finished. */
+static void queue_cuts(struct sender *s, const struct frame *f)
+{
+	const struct umem *u = &s->q->umem;
+	struct span to[NIC_PARTS_MAX];
+	struct cutter c;
+	unsigned n;
+
+	cutter_open(&c, s->b, f, u->out_meta ? OFFLOAD_CSUM : 0);
+	while (cutter_next(&c)) {
+		n = add_frame(s, c.len, to);
+		if (!n) {
+			s->full++;
+			return;
+		}
+		cutter_write(&c, to, n);
+		if (c.offload.flags)
+			ask_csum(u, xsk_ring_prod__tx_desc(&s->q->out, s->q->out.cached_prod - n),
+				 &c.offload);
+	}
+}
+
+/* Whatever isn't both short and finished. */
 static __attribute__((noinline)) void queue_special(struct sender *s, const struct frame *f)
 {
-	if (f->len > frame_max_len(f, s->mtu))
+	if (offload_cut_len(f) > frame_max_len(f, s->mtu))
 		s->too_big++;
-	else
+	else if (offload_is_none(f))
 		queue_parts(s, f);
+	else
+		queue_cuts(s, f);
 }
 
 static void queue_frames(struct sender *s, const uint16_t *which, unsigned n)
@@ -218,7 +262,7 @@ static void queue_frames(struct sender *s, const uint16_t *which, unsigned n)
 		const struct frame *f = &s->b->frame[which[i]];
 		struct xdp_desc *d;
 
-		if (f->len > simple) {
+		if (f->len > simple || !offload_is_none(f)) {
 			queue_special(s, f);
 			continue;
 		}

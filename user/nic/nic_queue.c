@@ -123,10 +123,10 @@ static int open_umem(struct nic *nic, struct nic_queue *q)
 {
 	int err = umem_open(&q->umem, nic->frame_size, nic->meta, true);
 
-	if (err != -EINVAL || nic->meta == UMEM_META_NONE)
+	if (err != -EINVAL || !nic->meta)
 		return err;
 	log_debug("uplink %s: the kernel refuses metadata of frames to be sent", nic->ifname);
-	nic->meta = UMEM_META_NONE;
+	nic->meta = false;
 	return umem_open(&q->umem, nic->frame_size, nic->meta, true);
 }
 

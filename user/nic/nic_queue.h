@@ -100,9 +100,9 @@ struct nic {
 	int ifindex;
 	unsigned nic_queues; /* that the hardware has */
 	uint32_t frame_size;
-	bool sg;             /* the MTU is more than a UMEM frame holds */
-	enum umem_meta meta; /* of frames to be sent */
-	unsigned parts_max;  /* descriptors of a frame */
+	bool sg;            /* the MTU is more than a UMEM frame holds */
+	bool meta;          /* before frames to be sent: checksums are left to the NIC */
+	unsigned parts_max; /* descriptors of a frame */
 	struct nic_features features;
 	uint8_t mac[6];
 	const char *mode;

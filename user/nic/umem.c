@@ -54,7 +54,7 @@ static int fill_up(struct umem *u)
 }
 
 /* Registers the memory with the socket. */
-static int register_area(struct umem *u, enum umem_meta meta)
+static int register_area(struct umem *u, bool meta)
 {
 	struct umem_reg reg = {
 		.addr = (uintptr_t)u->area,
@@ -62,12 +62,10 @@ static int register_area(struct umem *u, enum umem_meta meta)
 		.chunk_size = u->frame_size,
 	};
 
-	if (meta != UMEM_META_NONE) {
+	if (meta) {
 		reg.flags = XDP_UMEM_TX_METADATA_LEN;
 		reg.tx_metadata_len = UMEM_OUT_META;
 	}
-	if (meta == UMEM_META_SOFTWARE)
-		reg.flags |= XDP_UMEM_TX_SW_CSUM;
 	u->out_meta = reg.tx_metadata_len;
 	u->out_room = u->frame_size - u->out_meta;
 	return setsockopt(u->fd, SOL_XDP, XDP_UMEM_REG, &reg, sizeof(reg)) ? -errno : 0;
@@ -79,7 +77,7 @@ void umem_init(struct umem *u)
 	u->fd = -1;
 }
 
-int umem_open(struct umem *u, uint32_t frame_size, enum umem_meta meta, bool huge)
+int umem_open(struct umem *u, uint32_t frame_size, bool meta, bool huge)
 {
 	int err;
 

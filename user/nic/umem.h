@@ -35,13 +35,6 @@
 #define UMEM_FRAME_LARGE 4096
 #define UMEM_OUT_META    64 /* before each frame to be sent, if there is metadata; a cache line */
 
-/* What the NIC is told of frames to be sent. */
-enum umem_meta {
-	UMEM_META_NONE,
-	UMEM_META_NIC,      /* checksums that it shall fill in */
-	UMEM_META_SOFTWARE, /* the kernel fills them in: for tests */
-};
-
 struct umem {
 	/* constant while open */
 	uint8_t *area;
@@ -74,7 +67,7 @@ void umem_init(struct umem *u);
  * umem_open() - map the memory, make a socket and register the memory with it
  * @u:          filled in; umem_close() it whatever is returned
  * @frame_size: UMEM_FRAME_SMALL or UMEM_FRAME_LARGE
- * @meta:       what is before frames to be sent
+ * @meta:       there is room for struct umem_out_meta before frames to be sent
  * @huge:       try huge pages first
  *
  * The socket isn't bound yet. Control thread.
@@ -82,7 +75,7 @@ void umem_init(struct umem *u);
  * Return: 0 or -errno (-EPERM; -ENOBUFS: RLIMIT_MEMLOCK is too low; -ENOMEM; -EINVAL: the kernel
  * doesn't know @meta).
  */
-int umem_open(struct umem *u, uint32_t frame_size, enum umem_meta meta, bool huge);
+int umem_open(struct umem *u, uint32_t frame_size, bool meta, bool huge);
 
 /** umem_close() - all other sockets are closed; this one goes, and the memory. Half-opened is fine.
  */

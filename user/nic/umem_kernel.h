@@ -23,7 +23,6 @@
 #define XDP_TX_METADATA (1 << 1) /* descriptor: there is metadata before the frame */
 #endif
 #ifndef XDP_UMEM_TX_METADATA_LEN
-#define XDP_UMEM_TX_SW_CSUM      (1 << 1)
 #define XDP_UMEM_TX_METADATA_LEN (1 << 2)
 #endif
 #ifndef XDP_TXMD_FLAGS_CHECKSUM

@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Frames with offloads left open, to the wire: cut, and with right checksums. Root. */
+
+/*
+ *   test: a VM's part ── nic0 ═══ veth ═══ wire0 ── test: packet socket, which sums up each frame
+ */
+#include "check.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <linux/if_ether.h>
+
+#include "nic_lab.h"
+#include "offload/offload.h"
+
+#define PAYLOAD_MAX 65000
+#define SEQ         0xfffff000u /* wraps within a large frame */
+#define PORT        4000
+
+static bool entered;
+
+/* Who sends what: a row for each offload. */
+static const struct kind {
+	const char *name;
+	bool v6;
+	uint8_t proto, gso_type;
+} kinds[] = {
+	{"tso4", false, IPPROTO_TCP, VIRTIO_NET_HDR_GSO_TCPV4},
+	{"tso6", true, IPPROTO_TCP, VIRTIO_NET_HDR_GSO_TCPV6},
+	{"ecn4", false, IPPROTO_TCP, VIRTIO_NET_HDR_GSO_TCPV4 | VIRTIO_NET_HDR_GSO_ECN},
+	{"uso4", false, IPPROTO_UDP, VIRTIO_NET_HDR_GSO_UDP_L4},
+	{"uso6", true, IPPROTO_UDP, VIRTIO_NET_HDR_GSO_UDP_L4},
+	{"ufo4", false, IPPROTO_UDP, VIRTIO_NET_HDR_GSO_UDP},
+	{"ufo6", true, IPPROTO_UDP, VIRTIO_NET_HDR_GSO_UDP},
+};
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+static uint8_t pattern(unsigned i)
+{
+	return i * 7 + i / 251;
+}
+
+static void put16(uint8_t *at, unsigned value)
+{
+	at[0] = value >> 8;
+	at[1] = value;
+}
+
+static unsigned get16(const uint8_t *at)
+{
+	return at[0] << 8 | at[1];
+}
+
+/* The Internet checksum as in RFC 1071, slow and clear; @sum: what is to be added. */
+static uint16_t sum_up(const uint8_t *at, unsigned len, uint32_t sum)
+{
+	unsigned i;
+
+	for (i = 0; i < len; i++)
+		sum += i & 1 ? at[i] : at[i] << 8;
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+static uint16_t sum_pseudo(const uint8_t *ip, bool v6, uint8_t proto, unsigned l4_len)
+{
+	return v6 ? sum_up(ip + 8, 32, proto + l4_len) : sum_up(ip + 12, 8, proto + l4_len);
+}
+
+/* A guest's frame of @kind with @len bytes of payload; what it costs in headers. */
+static unsigned make(uint8_t *to, const struct kind *k, bool tag, unsigned len,
+		     struct frame_offload *o)
+{
+	unsigned l3 = tag ? 18 : 14, l4 = l3 + (k->v6 ? 40 : 20), i;
+	unsigned hdr = l4 + (k->proto == IPPROTO_TCP ? 20 : 8), l4_len = hdr - l4 + len;
+	unsigned sum = l4 + (k->proto == IPPROTO_TCP ? 16 : 6);
+	uint8_t *ip = to + l3;
+
+	memset(to, 0, hdr);
+	nic_lab_mac(0xee, to);
+	nic_lab_mac(7, to + 6);
+	if (tag)
+		memcpy(to + 12, (uint8_t[4]){0x81, 0, 0, 5}, 4);
+	put16(to + l3 - 2, k->v6 ? ETH_P_IPV6 : ETH_P_IP);
+	if (k->v6) {
+		memcpy(ip, (uint8_t[8]){0x60, 0, 0, 0, l4_len >> 8, l4_len, k->proto, 64}, 8);
+		for (i = 8; i < 40; i++)
+			ip[i] = 0xfd + i;
+	} else {
+		memcpy(ip, (uint8_t[20]){0x45, 0, 0,  0, 0x12, 0x34, 0,  0, 64, k->proto,
+					 0,    0, 10, 0, 0,    1,    10, 0, 0,  2},
+		       20);
+		put16(ip + 2, 20 + l4_len);
+		put16(ip + 10, ~sum_up(ip, 20, 0));
+	}
+	put16(to + l4, PORT);
+	put16(to + l4 + 2, PORT + 1);
+	if (k->proto == IPPROTO_TCP) {
+		put16(to + l4 + 4, SEQ >> 16);
+		put16(to + l4 + 6, SEQ & 0xffff);
+		to[l4 + 12] = 5 << 4;
+		to[l4 + 13] = 0x18; /* ACK, PSH */
+	} else {
+		put16(to + l4 + 4, l4_len);
+	}
+	put16(to + sum, sum_pseudo(ip, k->v6, k->proto, l4_len));
+	for (i = 0; i < len; i++)
+		to[hdr + i] = pattern(i);
+	*o = (struct frame_offload){
+		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		.csum_start = l4,
+		.csum_offset = sum - l4,
+		.hdr_len = hdr,
+	};
+	return hdr;
+}
+
+/* Gives @n copies of a frame, in pieces, to the NIC. */
+static void out(struct nic_lab *l, const uint8_t *data, uint32_t len, const struct frame_offload *o,
+		unsigned n)
+{
+	struct batch *b = &l->worker->batch;
+	struct port *p = nic_port(l->nic);
+	uint16_t which[BATCH_FRAMES];
+	unsigned i;
+
+	b->n = n;
+	b->n_pieces = 0;
+	for (i = 0; i < n; i++) {
+		struct frame *f = &b->frame[i];
+		uint32_t third = (len - FRAME_HEAD) / 3;
+
+		*f = (struct frame){.len = len, .shape = frame_plain, .piece = b->n_pieces};
+		memcpy(f->head + FRAME_HEAD_ROOM, data, FRAME_HEAD);
+		f->offload = *o;
+		f->shape.n_pieces = 2;
+		b->piece[b->n_pieces++] = (struct piece){data + FRAME_HEAD, third};
+		b->piece[b->n_pieces++] =
+			(struct piece){data + FRAME_HEAD + third, len - FRAME_HEAD - third};
+		CU_ASSERT(offload_check(b, f, OFFLOAD_ALL));
+		which[i] = i;
+	}
+	p->ops->out(p, l->worker, b, which, n);
+}
+
+/* What came out of one frame, put together again. */
+struct seen {
+	unsigned frames, bytes, longest;
+	bool bad;
+	uint8_t data[PAYLOAD_MAX + 100]; /* payload; for UFO the whole datagram */
+};
+
+static void see_fragment(struct seen *s, const uint8_t *at, unsigned len, unsigned offset)
+{
+	if (offset + len > sizeof(s->data))
+		return;
+	memcpy(s->data + offset, at, len);
+	s->bytes += len;
+}
+
+/* Judges one frame as a receiver would; the kernel has taken a tag away. */
+static void see(struct seen *s, const struct kind *k, const uint8_t *at, unsigned len)
+{
+	const uint8_t *ip = at + 14, *l4 = ip + (k->v6 ? 40 : 20);
+	unsigned ip_len = k->v6 ? 40 + get16(ip + 4) : get16(ip + 2), l4_len, hdr;
+
+	s->frames++;
+	s->longest = len > s->longest ? len : s->longest;
+	s->bad |= get16(at + 12) != (k->v6 ? ETH_P_IPV6 : ETH_P_IP) || 14 + ip_len != len;
+	if (s->bad)
+		return;
+	l4_len = at + len - l4;
+	s->bad |= !k->v6 && sum_up(ip, 20, 0) != 0xffff;
+	if (!k->v6 && get16(ip + 6) & 0x3fff) {
+		see_fragment(s, l4, l4_len, (get16(ip + 6) & 0x1fff) * 8);
+		return;
+	}
+	if (k->v6 && ip[6] == IPPROTO_FRAGMENT) {
+		see_fragment(s, l4 + 8, l4_len - 8, get16(l4 + 2) & ~7u);
+		return;
+	}
+	hdr = k->proto == IPPROTO_TCP ? 20 : 8;
+	s->bad |= sum_up(l4, l4_len, sum_pseudo(ip, k->v6, k->proto, l4_len)) != 0xffff;
+	if (k->proto == IPPROTO_TCP)
+		see_fragment(s, l4 + hdr, l4_len - hdr,
+			     ((uint32_t)get16(l4 + 4) << 16 | get16(l4 + 6)) - SEQ);
+	else /* in the order that they came in */
+		see_fragment(s, l4 + hdr, l4_len - hdr, s->bytes);
+	s->bad |= k->proto == IPPROTO_UDP && get16(l4 + 4) != l4_len;
+}
+
+/* Takes @n frames off the wire. */
+static void receive(struct nic_lab *l, struct seen *s, const struct kind *k, unsigned n)
+{
+	struct pollfd p = {.fd = l->wire_fd, .events = POLLIN};
+	uint8_t frame[NIC_LAB_FRAME];
+	ssize_t len;
+
+	memset(s, 0, sizeof(*s));
+	while (poll(&p, 1, s->frames < n ? 5000 : 0) > 0) {
+		len = recv(l->wire_fd, frame, sizeof(frame), MSG_DONTWAIT);
+		if (len >= 14 && frame[5] == 0xee)
+			see(s, k, frame, len);
+	}
+}
+
+static bool payload_is_right(const struct seen *s, unsigned len, unsigned skip)
+{
+	unsigned i;
+
+	for (i = 0; i < len; i++)
+		if (s->data[skip + i] != pattern(i))
+			return false;
+	return s->bytes == skip + len;
+}
+
+static struct seen seen;
+static uint8_t data[PAYLOAD_MAX + 100];
+
+/* One frame of @len bytes of payload, to be cut at @size. */
+static void try(struct nic_lab *l, const struct kind *k, bool tag, unsigned len, unsigned size)
+{
+	struct vxs_port_stats *st = &l->stats[VXS_PORT_UPLINK];
+	bool ufo = k->gso_type == VIRTIO_NET_HDR_GSO_UDP;
+	uint64_t frames = st->out_frames, bytes = st->out_bytes;
+	unsigned hdr, n = (len + size - 1) / size, skip = 0, mtu = l->nic->mtu;
+	struct frame_offload o;
+
+	hdr = make(data, k, tag, len, &o);
+	o.gso_type = k->gso_type;
+	o.gso_size = size;
+	/* IP fragments: the first has the UDP header, and each fits what gso_size says. */
+	if (ufo && len + 8 > size / 8 * 8) {
+		skip = 8;
+		n = (len + 8 + size / 8 * 8 - 1) / (size / 8 * 8);
+	}
+	out(l, data, hdr + len, &o, 1);
+	receive(l, &seen, k, n);
+	if (seen.frames != n || seen.bad || !payload_is_right(&seen, len, skip))
+		printf("--- %s%s, %u bytes by %u: %u frames of %u, %u bytes%s\n", k->name,
+		       tag ? " tagged" : "", len, size, seen.frames, n, seen.bytes,
+		       seen.bad ? ", bad" : "");
+	CU_ASSERT_EQUAL(seen.frames, n);
+	CU_ASSERT(!seen.bad);
+	CU_ASSERT(payload_is_right(&seen, len, skip));
+	CU_ASSERT(seen.longest <= mtu + 14);
+	CU_ASSERT_EQUAL(st->out_frames - frames, n);
+	CU_ASSERT(st->out_bytes - bytes >= hdr + len);
+	if (skip && !seen.bad) {
+		/* Only the whole datagram has a checksum. */
+		const uint8_t *ip = data + (tag ? 18 : 14);
+
+		CU_ASSERT_EQUAL(
+			sum_up(seen.data, len + 8, sum_pseudo(ip, k->v6, k->proto, len + 8)),
+			0xffff);
+	}
+}
+
+static unsigned fit(const struct kind *k, unsigned mtu)
+{
+	unsigned hdr = (k->v6 ? 40 : 20) + (k->proto == IPPROTO_TCP ? 20 : 8);
+
+	if (k->gso_type == VIRTIO_NET_HDR_GSO_UDP)
+		return (mtu - (k->v6 ? 48 : 20)) / 8 * 8;
+	return mtu - hdr;
+}
+
+static struct nic_lab *lab(unsigned mtu, bool out_csum)
+{
+	struct nic_lab *l;
+
+	if (!entered || (mtu > 3000 && !nic_queue_can_sg())) {
+		check_skip("needs root, network namespaces, and Linux 6.6 for long frames");
+		return NULL;
+	}
+	l = nic_lab_new(1);
+	nic_lab_run("ip link set " NIC " mtu %u; ip link set " WIRE " mtu %u", mtu, mtu);
+	nic_lab_run("ethtool -K " WIRE " tx off >/dev/null");
+	l->trial.out_csum = out_csum;
+	/* The device "can't", and so the kernel does it in its place. */
+	if (out_csum)
+		nic_lab_run("ethtool -K " NIC " tx off >/dev/null");
+	CU_ASSERT_EQUAL_FATAL(nic_lab_open(l, false, true), 0);
+	return l;
+}
+
+static void try_kinds(struct nic_lab *l, unsigned mtu)
+{
+	unsigned k, i;
+
+	for (k = 0; k < KINDS; k++) {
+		unsigned size = fit(&kinds[k], mtu);
+		const unsigned lens[] = {1,        size - 1, size,          size + 1,
+					 2 * size, 64,       5 * size + 77, 60000};
+
+		for (i = 0; i < 2 * sizeof(lens) / sizeof(lens[0]); i++)
+			try(l, &kinds[k], i & 1, lens[i / 2], size);
+		try(l, &kinds[k], false, 4000, 104);
+	}
+}
+
+/* No UMEM frame is missing. */
+static void check_complete(struct nic_lab *l)
+{
+	struct umem *u = &l->nic->queue[0]->umem;
+
+	umem_collect(u);
+	CU_ASSERT_EQUAL(u->n_free, UMEM_OUT_FRAMES);
+	CU_ASSERT_EQUAL(l->stats[VXS_PORT_UPLINK].drops.nic_full, 0);
+	CU_ASSERT_EQUAL(l->stats[VXS_PORT_UPLINK].drops.nic_down, 0);
+}
+
+static void test_cut(void)
+{
+	struct nic_lab *l = lab(1500, false);
+
+	if (!l)
+		return;
+	try_kinds(l, 1500);
+	check_complete(l);
+	nic_lab_free(l);
+}
+
+static void test_cut_jumbo(void)
+{
+	struct nic_lab *l = lab(9000, false);
+
+	if (!l)
+		return;
+	try_kinds(l, 9000);
+	try_kinds(l, 1500);
+	check_complete(l);
+	nic_lab_free(l);
+}
+
+/* Only a checksum is open. */
+static void try_csum(struct nic_lab *l)
+{
+	static const unsigned lens[] = {0, 1, 2, 17, 64, 1000, 1001, 1440};
+	struct frame_offload o;
+	unsigned k, i, hdr;
+
+	for (k = 0; k < KINDS; k++) {
+		for (i = 0; i < 16; i++) {
+			hdr = make(data, &kinds[k], i & 1, lens[i / 2], &o);
+			out(l, data, hdr + lens[i / 2], &o, 1);
+			receive(l, &seen, &kinds[k], 1);
+			CU_ASSERT_EQUAL(seen.frames, 1);
+			CU_ASSERT(!seen.bad);
+			CU_ASSERT(payload_is_right(&seen, lens[i / 2], 0));
+		}
+	}
+}
+
+static void test_csum(void)
+{
+	struct nic_lab *l = lab(1500, false);
+
+	if (!l)
+		return;
+	try_csum(l);
+	check_complete(l);
+	nic_lab_free(l);
+}
+
+/* Checksums through metadata. */
+static void test_meta(void)
+{
+	static const unsigned mtus[] = {1500, 9000};
+	struct nic_state state;
+	struct nic_lab *l;
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		l = lab(mtus[i], true);
+		if (!l)
+			return;
+		nic_state(l->nic, &state);
+		if (!state.out_csum) {
+			check_skip("the kernel has no AF_XDP transmit metadata");
+			nic_lab_free(l);
+			return;
+		}
+		try_csum(l);
+		try_kinds(l, mtus[i]);
+		nic_lab_out(l, BATCH_FRAMES, mtus[i] + 14, false);
+		CU_ASSERT_EQUAL(nic_lab_receive(l, BATCH_FRAMES), BATCH_FRAMES);
+		check_complete(l);
+		nic_lab_free(l);
+	}
+}
+
+/* What is longer than the MTU when it is cut isn't sent. */
+static void test_too_big(void)
+{
+	struct nic_lab *l = lab(1500, false);
+	struct frame_offload o;
+	unsigned hdr, k;
+
+	if (!l)
+		return;
+	for (k = 0; k < KINDS; k++) {
+		hdr = make(data, &kinds[k], false, 20000, &o);
+		o.gso_type = kinds[k].gso_type;
+		o.gso_size = fit(&kinds[k], 1500) + 8;
+		out(l, data, hdr + 20000, &o, 3);
+	}
+	CU_ASSERT_EQUAL(l->stats[VXS_PORT_UPLINK].drops.too_big, 3 * KINDS);
+	receive(l, &seen, &kinds[0], 0);
+	CU_ASSERT_EQUAL(seen.frames, 0);
+	check_complete(l);
+	nic_lab_free(l);
+}
+
+/* A batch of large frames is far more than the ring holds, and yet none is lost. */
+static void test_batch(void)
+{
+	struct nic_lab *l = lab(1500, false);
+	struct vxs_port_stats *st;
+	struct frame_offload o;
+	unsigned hdr;
+
+	if (!l)
+		return;
+	st = &l->stats[VXS_PORT_UPLINK];
+	hdr = make(data, &kinds[0], false, 64000, &o);
+	o.gso_type = kinds[0].gso_type;
+	o.gso_size = 1460;
+	out(l, data, hdr + 64000, &o, BATCH_FRAMES);
+	CU_ASSERT_EQUAL(st->out_frames, BATCH_FRAMES * (64000 / 1460 + 1));
+	check_complete(l);
+	nic_lab_free(l);
+}
+
+static const struct check tests[] = {
+	{"cut", test_cut},
+	{"cut_jumbo", test_cut_jumbo},
+	{"csum", test_csum},
+	{"meta", test_meta},
+	{"too_big", test_too_big},
+	{"batch", test_batch},
+	{},
+};
+
+int main(int argc, char **argv)
+{
+	entered = nic_lab_enter();
+	return check_main("nic_offload", tests, argc, argv);
+}
