@@ -54,7 +54,7 @@ static bool open_guest(struct guest *g, struct fuzz_input in)
 		setup.features |= 1ull << VIRTIO_RING_F_INDIRECT_DESC;
 	if (flags & 16)
 		setup.features |= 1ull << VIRTIO_RING_F_EVENT_IDX;
-	setup.avail_at = fuzz_take_u16(&in);
+	setup.base = fuzz_take_u16(&in);
 	idx = fuzz_take_u16(&in);
 	add_region(g, 0, LOW_SIZE, &in);
 	add_region(g, LOW_SIZE, HIGH_SIZE, &in);

@@ -87,7 +87,7 @@ static inline struct rig *rig_new(unsigned size, uint64_t features, uint16_t bas
 {
 	unsigned event = features & RIG_EVENT ? 2 : 0, avail = 16 * size;
 	unsigned used = (avail + 4 + 2 * size + event + 3) / 4 * 4;
-	struct vq_setup setup = {.size = size, .avail_at = base, .features = features};
+	struct vq_setup setup = {.size = size, .base = base, .features = features};
 	struct rig *r = calloc(1, sizeof(*r));
 
 	if (!r)

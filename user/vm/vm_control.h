@@ -19,7 +19,7 @@
 struct vm_ring {
 	uint32_t size; /* SET_VRING_NUM; 0: not said */
 	struct vhost_user_vring_addr addr;
-	uint16_t base; /* next entry of the available ring, while it doesn't run */
+	uint32_t base; /* SET_VRING_BASE; where it stands, while it doesn't run */
 	bool has_addr, has_base;
 	bool kicked;  /* SET_VRING_KICK came, with an fd or without */
 	bool enabled; /* SET_VRING_ENABLE; counts only if the front-end took bit 30 */

@@ -96,7 +96,7 @@ void vm_rings_pause(struct vm_control *c, unsigned first, unsigned n)
 
 		if (!r->q)
 			continue;
-		r->base = r->q->avail_at;
+		r->base = vq_base(r->q);
 		r->broken = r->q->broken;
 		c->offended |= r->broken == VQ_BAD_CALL; /* stop_paused() may forget it */
 		r->calls += r->q->calls;
@@ -115,7 +115,7 @@ static int start(struct vm_control *c, unsigned index)
 		.avail_uva = r->addr.avail,
 		.used_uva = r->addr.used,
 		.size = r->size,
-		.avail_at = r->base,
+		.base = r->base,
 		.features = c->features,
 		.enabled = vm_ring_is_enabled(c, index),
 		.call_fd = r->call_fd,
@@ -143,7 +143,8 @@ static int start(struct vm_control *c, unsigned index)
  * @n:      how many
  * @failed: the index of a ring that failed
  *
- * Return: 0; -EFAULT if a ring's addresses are not in the guest's memory or not aligned; -ENOMEM.
+ * Return: 0; -EFAULT if a ring's addresses are not in the guest's memory or not aligned; -EINVAL if
+ * its size or its base is none of the ring format that was negotiated; -ENOMEM.
  */
 int vm_rings_resume(struct vm_control *c, unsigned first, unsigned n, unsigned *failed)
 {

@@ -2,6 +2,7 @@
 /* A virtqueue's birth and end: checks the ring's place in guest memory. Control thread only. */
 #include "vm/vq.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@ static bool is_aligned(const void *p, uintptr_t to)
 }
 
 /* Finds the ring's three parts (virtio 1.2, 2.7: sizes and alignment). */
-static int place(struct vq *q, const struct vq_setup *s)
+static int place_split(struct vq *q, const struct vq_setup *s)
 {
 	uint64_t event = q->event_idx ? 2 : 0; /* used_event and avail_event behind the rings */
 
@@ -32,6 +33,56 @@ static int place(struct vq *q, const struct vq_setup *s)
 	return 0;
 }
 
+/* The same (2.8): in vhost-user's terms driver events are avail, device events are used. */
+static int place_packed(struct vq *q, const struct vq_setup *s)
+{
+	q->ring = vu_mem_uva(s->mem, s->desc_uva, 16ull * s->size);
+	q->driver = vu_mem_uva(s->mem, s->avail_uva, sizeof(*q->driver));
+	q->device = vu_mem_uva(s->mem, s->used_uva, sizeof(*q->device));
+	if (!q->ring || !q->driver || !q->device)
+		return -EFAULT;
+	if (!is_aligned(q->ring, 16) || !is_aligned(q->driver, 4) || !is_aligned(q->device, 4))
+		return -EFAULT;
+	return 0;
+}
+
+#define BASE_AT   0x7fff
+#define BASE_WRAP 0x8000
+
+static int begin_split(struct vq *q, uint32_t base)
+{
+	if (q->size & (q->size - 1) || base > UINT16_MAX)
+		return -EINVAL;
+	q->avail_at = base;
+	return 0;
+}
+
+/*
+ * Two halves: where buffers are taken, and where they are used. What was taken but not used is
+ * taken again. Some know of the lower half only, and leave the other 0 (DPDK).
+ */
+static int begin_packed(struct vq *q, uint32_t base)
+{
+	uint16_t taken = base & UINT16_MAX, used = base >> 16;
+
+	if (!used)
+		used = taken;
+	if ((taken & BASE_AT) >= q->size || (used & BASE_AT) >= q->size)
+		return -EINVAL;
+	q->avail_at = q->used_at = used & BASE_AT;
+	q->avail_wrap = q->used_wrap = used & BASE_WRAP;
+	q->chain = calloc(q->size, sizeof(*q->chain));
+	return q->chain ? 0 : -ENOMEM;
+}
+
+uint32_t vq_base(const struct vq *q)
+{
+	if (!q->packed)
+		return q->avail_at;
+	return q->avail_at | (q->avail_wrap ? BASE_WRAP : 0) |
+	       (uint32_t)(q->used_at | (q->used_wrap ? BASE_WRAP : 0)) << 16;
+}
+
 /*
  * Asks for no kicks: a worker that polls needs none, and one that is about to sleep asks for them
  * by itself. With EVENT_IDX that is an index which the driver has just passed (2.7.10).
@@ -41,6 +92,11 @@ static void be_quiet(struct vq *q)
 	uint16_t event = q->avail_at - 1, flags = q->event_idx ? 0 : VRING_USED_F_NO_NOTIFY;
 
 	q->quiet = true;
+	if (q->packed) {
+		__atomic_store_n(&q->device->flags, htole16(VRING_PACKED_EVENT_FLAG_DISABLE),
+				 __ATOMIC_RELAXED);
+		return;
+	}
 	__atomic_store_n(&q->used->flags, flags, __ATOMIC_RELAXED);
 	if (q->event_idx)
 		__atomic_store_n((uint16_t *)&q->used->ring[q->size], event, __ATOMIC_RELAXED);
@@ -51,7 +107,7 @@ int vq_new(struct vq **out, const struct vq_setup *setup)
 	struct vq *q;
 	int err;
 
-	if (!setup->size || setup->size > 32768 || setup->size & (setup->size - 1))
+	if (!setup->size || setup->size > 32768)
 		return -EINVAL;
 	if (posix_memalign((void **)&q, 64, sizeof(*q)))
 		return -ENOMEM;
@@ -61,6 +117,8 @@ int vq_new(struct vq **out, const struct vq_setup *setup)
 	q->event_idx = HAS(setup->features, VIRTIO_RING_F_EVENT_IDX);
 	q->indirect = HAS(setup->features, VIRTIO_RING_F_INDIRECT_DESC);
 	q->mergeable = HAS(setup->features, VIRTIO_NET_F_MRG_RXBUF);
+	q->packed = HAS(setup->features, VIRTIO_F_RING_PACKED);
+	q->in_order = HAS(setup->features, VIRTIO_F_IN_ORDER);
 	q->notify_on_empty = HAS(setup->features, VIRTIO_F_NOTIFY_ON_EMPTY);
 	q->asks = offload_guest_asks(setup->features);
 	q->takes = offload_guest_takes(setup->features);
@@ -68,13 +126,16 @@ int vq_new(struct vq **out, const struct vq_setup *setup)
 									      : VQ_HDR_LEGACY;
 	q->enabled = setup->enabled;
 	q->call_fd = setup->call_fd;
-	q->avail_at = setup->avail_at;
-	err = place(q, setup);
+	err = q->packed ? begin_packed(q, setup->base) : begin_split(q, setup->base);
+	if (!err)
+		err = q->packed ? place_packed(q, setup) : place_split(q, setup);
 	if (err) {
+		free(q->chain);
 		free(q);
 		return err;
 	}
-	q->used_at = __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE);
+	if (!q->packed)
+		q->used_at = __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE);
 	q->signalled = q->used_at;
 	be_quiet(q);
 	pthread_spin_init(&q->lock, PTHREAD_PROCESS_PRIVATE);
@@ -87,6 +148,7 @@ void vq_free(struct vq *q)
 	if (!q)
 		return;
 	pthread_spin_destroy(&q->lock);
+	free(q->chain);
 	free(q);
 }
 
@@ -95,7 +157,7 @@ const char *vq_broken_text(enum vq_broken why)
 	static const char *const text[VQ_BROKEN_MAX] = {
 		[VQ_OK] = "not broken",
 		[VQ_BAD_AVAIL] = "available index jumped by more than the ring's size",
-		[VQ_BAD_HEAD] = "descriptor index not below the ring's size",
+		[VQ_BAD_HEAD] = "descriptor index or buffer id not below the ring's size",
 		[VQ_BAD_CHAIN] = "descriptor chain loops or is longer than the ring",
 		[VQ_BAD_ADDRESS] = "descriptor points outside the guest's memory",
 		[VQ_BAD_INDIRECT] = "indirect table of a wrong size, nested, or not negotiated",

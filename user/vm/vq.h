@@ -20,11 +20,26 @@ struct vxs_port_stats;
 #define VQ_HDR_MAX         12 /* struct virtio_net_hdr_v1, and legacy with MRG_RXBUF */
 #define VQ_HDR_NUM_BUFFERS 10 /* where num_buffers stands in the latter */
 
+/*
+ * Work per call is bounded: in() takes BATCH_FRAMES chains at most, and begins no new one after
+ * STEPS_MAX descriptors. A chain has CHAIN_MAX descriptors at most.
+ */
+#define CHAIN_MAX 1024 /* what any driver in use stays below (QEMU's own limit) */
+#define STEPS_MAX 4096
+
+/*
+ * A look ahead. Guests lay their buffers out a page or two apart, which puts them all into a few
+ * sets of the first-level cache, so they are found in the second at best. Workers look some chains
+ * ahead of the one that they copy: descriptor copied and checked, address translated, first lines
+ * of the buffer on their way. The more the worse for those few sets: LOOK_AHEAD was measured.
+ */
+#define LOOK_AHEAD 16
+
 /* Why a queue stopped for good; texts in vq_broken_text(). */
 enum vq_broken {
 	VQ_OK,
 	VQ_BAD_AVAIL,    /* the available index jumped by more than the ring's size */
-	VQ_BAD_HEAD,     /* a head or next index is not below the ring's size */
+	VQ_BAD_HEAD,     /* a head, next index or buffer id is not below the ring's size */
 	VQ_BAD_CHAIN,    /* a chain is longer than the ring, or loops */
 	VQ_BAD_ADDRESS,  /* a descriptor points outside the guest's memory */
 	VQ_BAD_INDIRECT, /* an indirect table of wrong size, nested, or not negotiated */
@@ -34,6 +49,13 @@ enum vq_broken {
 	VQ_BROKEN_MAX,
 };
 
+/* A chain of a packed ring that was taken, as far as the ring doesn't say it itself. */
+struct vq_chain {
+	uint16_t id;
+	uint16_t length;  /* descriptors of the ring */
+	uint32_t written; /* out: bytes; in: how many chains of the batch came before */
+};
+
 /*
  * Born by vq_new() when the front-end has started the ring, published to workers through the
  * VM's in[] or out[] (RCU), taken back and freed by control. The worker that owns the in-queue is
@@ -41,15 +63,19 @@ enum vq_broken {
  */
 struct vq {
 	/* constant while published */
+	bool packed; /* @ring, @driver, @device; else @desc, @avail, @used */
 	struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
+	struct vring_packed_desc *ring;
+	struct vring_packed_desc_event *driver, *device; /* event suppression: its, and ours */
 	const struct vu_mem *mem;
-	uint32_t size;    /* descriptors, a power of two, 1 to 32768 */
+	uint32_t size;    /* descriptors, 1 to 32768; a power of two if split */
 	uint32_t hdr_len; /* bytes of the virtio-net header: 10 or 12 */
 	bool event_idx;
 	bool indirect;
 	bool mergeable;
+	bool in_order;
 	bool notify_on_empty; /* call whenever all that was available is used (legacy) */
 	uint32_t asks;        /* OFFLOAD_* that the driver may ask for; in-queue */
 	uint32_t takes;       /* OFFLOAD_* that it takes; out-queue */
@@ -64,8 +90,13 @@ struct vq {
 
 	/* the user's own (under @lock for an out-queue); control's while not published */
 	pthread_spinlock_t lock;
-	uint16_t avail_at;  /* next entry of the available ring to take */
-	uint16_t used_at;   /* next entry of the used ring to write */
+	uint16_t avail_at; /* next entry of the available ring to take */
+	uint16_t used_at;  /* next entry of the used ring to write */
+	/* packed: both are places in @ring, and the same but between in() and done() */
+	bool avail_wrap, used_wrap; /* their wrap counters */
+	uint16_t left;              /* descriptors that the current batch may still take */
+	uint16_t n_chains;          /* in @chain */
+	struct vq_chain *chain;     /* @size of them; in: those of several descriptors */
 	uint16_t signalled; /* used_at when the guest was last considered for notification */
 	bool signalled_valid;
 	bool quiet;    /* the guest was told not to kick */
@@ -79,23 +110,28 @@ struct vq_setup {
 	const struct vu_mem *mem;
 	uint64_t desc_uva, avail_uva, used_uva;
 	uint32_t size;
-	uint16_t avail_at; /* SET_VRING_BASE */
+	uint32_t base;     /* SET_VRING_BASE */
 	uint64_t features; /* negotiated virtio features */
 	bool enabled;
 	int call_fd;
 };
 
 /**
- * vq_new() - start a split virtqueue (virtio 1.2, 2.7)
+ * vq_new() - start a virtqueue (virtio 1.2, 2.7 and 2.8)
  * @out:   where it goes
  * @setup: see there
  *
- * Control thread. The used index is taken from the guest's memory, as vhost-user asks.
+ * Control thread. The used index of split rings is taken from the guest's memory, as vhost-user
+ * asks. A packed ring goes on where buffers were used last: those that another back-end had taken
+ * but not used are taken again.
  *
- * Return: 0; -EINVAL for a bad size; -EFAULT if a part of the ring is not in guest memory or not
- * aligned; -ENOMEM.
+ * Return: 0; -EINVAL for a bad size, or a base that can't be; -EFAULT if a part of the ring is not
+ * in guest memory or not aligned; -ENOMEM.
  */
 int vq_new(struct vq **out, const struct vq_setup *setup);
+
+/** vq_base() - where it stands, as GET_VRING_BASE says it; control thread, not published. */
+uint32_t vq_base(const struct vq *q);
 
 /** vq_free() - free it; file descriptors and memory stay the caller's. NULL is fine. */
 void vq_free(struct vq *q);
@@ -129,27 +165,38 @@ unsigned vq_split_out(struct vq *q, struct vxs_port_stats *stats, const struct b
 		      const uint16_t *which, unsigned n);
 bool vq_split_wait(struct vq *q, bool on);
 
-/* The hot side, for any ring. */
+/* The same for packed rings. */
+unsigned vq_packed_in(struct vq *q, struct vxs_port_stats *stats, struct batch *b);
+void vq_packed_done(struct vq *q);
+unsigned vq_packed_out(struct vq *q, struct vxs_port_stats *stats, const struct batch *b,
+		       const uint16_t *which, unsigned n);
+bool vq_packed_wait(struct vq *q, bool on);
+
+/* The hot side, for any ring: one branch per batch. */
 
 static inline unsigned vq_in(struct vq *q, struct vxs_port_stats *stats, struct batch *b)
 {
-	return vq_split_in(q, stats, b);
+	return q->packed ? vq_packed_in(q, stats, b) : vq_split_in(q, stats, b);
 }
 
 static inline void vq_done(struct vq *q)
 {
-	vq_split_done(q);
+	if (q->packed)
+		vq_packed_done(q);
+	else
+		vq_split_done(q);
 }
 
 static inline unsigned vq_out(struct vq *q, struct vxs_port_stats *stats, const struct batch *b,
 			      const uint16_t *which, unsigned n)
 {
-	return vq_split_out(q, stats, b, which, n);
+	return q->packed ? vq_packed_out(q, stats, b, which, n)
+			 : vq_split_out(q, stats, b, which, n);
 }
 
 static inline bool vq_wait(struct vq *q, bool on)
 {
-	return vq_split_wait(q, on);
+	return q->packed ? vq_packed_wait(q, on) : vq_split_wait(q, on);
 }
 
 #endif

@@ -4,11 +4,10 @@
 #define VQ_SPLIT_H
 
 #include <endian.h>
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "vm/vq.h"
+#include "vm/vq_call.h"
 
 /*
  * The guest lies. It may rewrite rings, descriptors and buffers at any moment, so each index and
@@ -19,12 +18,8 @@
  * Both directions keep their own index (used_at) ahead of the one in guest memory and publish it
  * once a batch: one acquire (available index) and one release (used index) for all its chains.
  *
- * Work per call is bounded: BATCH_FRAMES chains, of CHAIN_MAX descriptors at most, and no new chain
- * is begun after STEPS_MAX descriptors; out, see OUT_STEPS_MAX in vq_put.h.
+ * Work per call is bounded, see vq.h; out, see OUT_STEPS_MAX in vq_put.h.
  */
-#define CHAIN_MAX 1024 /* what any driver in use stays below (QEMU's own limit) */
-#define STEPS_MAX 4096
-
 /* One descriptor, copied out of guest memory. */
 struct desc {
 	uint64_t gpa;
@@ -77,14 +72,6 @@ static __always_inline void write_used(struct vring_used_elem *used, uint32_t he
 
 	memcpy(used, &both, sizeof(both));
 }
-
-/*
- * A look ahead. Guests lay their buffers out a page or two apart, which puts them all into a few
- * sets of the first-level cache, so they are found in the second at best. Workers look some chains
- * ahead of the one that they copy: descriptor copied and checked, address translated, first lines
- * of the buffer on their way. The more the worse for those few sets: LOOK_AHEAD was measured.
- */
-#define LOOK_AHEAD 16
 
 struct look {
 	uint8_t *at;
@@ -201,9 +188,7 @@ static inline void notify(struct vq *q)
 {
 	int fd = __atomic_load_n(&q->call_fd, __ATOMIC_ACQUIRE);
 	uint16_t old = q->signalled, new = q->used_at;
-	uint64_t one = 1;
 	bool need;
-	ssize_t n;
 
 	q->signalled = new;
 	if (fd < 0) { /* whoever gives us one signals it once, for all that was until then */
@@ -223,12 +208,8 @@ static inline void notify(struct vq *q)
 	if (q->notify_on_empty && !need) /* virtio 1.2, 6.3 */
 		need = __atomic_load_n(&q->avail->idx, __ATOMIC_RELAXED) == q->avail_at;
 	q->signalled_valid = true;
-	if (!need)
-		return;
-	n = write(fd, &one, sizeof(one)); /* EAGAIN: it is readable already */
-	if (n < 0 && errno == EINTR)      /* it waited, until control/watchdog.c came */
-		vq_break(q, VQ_BAD_CALL);
-	__atomic_store_n(&q->calls, q->calls + 1, __ATOMIC_RELAXED);
+	if (need)
+		call_guest(q, fd);
 }
 
 static inline void publish_used(struct vq *q)

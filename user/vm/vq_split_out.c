@@ -98,12 +98,6 @@ static __attribute__((noinline)) bool put(struct vq *q, const struct batch *b,
 	return put_whole(q, b, f, n_avail, c, split_find, split_take);
 }
 
-/* What the loops below know of a frame on its way. */
-struct placed {
-	uint8_t *at;
-	const struct frame *f;
-};
-
 /*
  * The common case: a buffer in one piece of one descriptor that holds all of it. Finds such buffers
  * for the next frames, up to @n of them or the first that has none; returns how many. The buffers
@@ -133,17 +127,6 @@ static __always_inline unsigned look_ahead(struct view *v, struct placed *to, co
 		to->f = f;
 	}
 	return at - avail_at;
-}
-
-static __always_inline void copy_frames(const struct placed *to, const struct batch *b, unsigned n,
-					struct plain how)
-{
-	const struct placed *end = to + n;
-
-	for (; to != end; to++) {
-		put_header_plain(to->at, to->f, how.hdr_len, how.open);
-		frame_copy(to->at + how.hdr_len, b, to->f);
-	}
 }
 
 /* As many frames as are plain, one behind the other, @n at most; returns how many. */

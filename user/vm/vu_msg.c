@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include <linux/virtio_config.h>
 
 #include "vm/vm_control.h"
 
@@ -151,8 +152,7 @@ static int set_vring_num(struct request *q)
 
 	if (!num || num > 32768)
 		return refuse(q, "queue %u has size %u, not 1 to 32768", q->index, num);
-	if (num & (num - 1))
-		return refuse(q, "queue %u has size %u, not a power of two", q->index, num);
+	/* whether it must be a power of two, and what a base is, features say, which may follow */
 	q->ring->size = num;
 	return 0;
 }
@@ -166,11 +166,7 @@ static int set_vring_addr(struct request *q)
 
 static int set_vring_base(struct request *q)
 {
-	uint32_t base = q->m->payload.state.num;
-
-	if (base > UINT16_MAX)
-		return refuse(q, "queue %u has base 0x%x, more than 16 bits", q->index, base);
-	q->ring->base = base;
+	q->ring->base = q->m->payload.state.num;
 	q->ring->has_base = true;
 	return 0;
 }
@@ -382,6 +378,11 @@ static int resume(struct request *q, const struct row *row)
 		ret = vm_rings_resume(q->c, 0, q->c->n_rings, &failed);
 		if (!ret)
 			return 0;
+		if (ret == -EINVAL)
+			return refuse(q, "queue %u: no %s ring has size %u and base 0x%x", failed,
+				      q->c->features & 1ull << VIRTIO_F_RING_PACKED ? "packed"
+										    : "split",
+				      q->c->ring[failed].size, q->c->ring[failed].base);
 		if (ret != -EFAULT)
 			return refuse(q, "can't start queue %u: %s", failed, strerror(-ret));
 		if (row->handle != set_mem_table)
