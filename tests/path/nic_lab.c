@@ -288,6 +288,7 @@ void nic_lab_out(struct nic_lab *l, unsigned n, unsigned len, bool tag)
 	nic_lab_mac(0xee, mac);
 	b->n = n;
 	b->n_pieces = 0;
+	b->open = false;
 	for (i = 0; i < n; i++) {
 		struct frame *f = &b->frame[i];
 		uint32_t rest = len > 20 ? len - 20 : 0, part = rest / 3;

@@ -132,6 +132,7 @@ static void out(struct nic_lab *l, const uint8_t *data, uint32_t len, const stru
 
 	b->n = n;
 	b->n_pieces = 0;
+	b->open = true;
 	for (i = 0; i < n; i++) {
 		struct frame *f = &b->frame[i];
 		uint32_t third = (len - FRAME_HEAD) / 3;

@@ -49,16 +49,20 @@ static bool lend(const struct umem *u, struct batch *b, uint64_t addr, uint32_t 
 static void lend_each(struct nic_queue *q, struct nic_socket *s, struct batch *b, uint32_t at,
 		      unsigned n, struct in_count *count)
 {
+	uint64_t *lent = &q->lent[q->n_lent], bytes = 0;
+	const uint32_t out = s->out;
 	const struct xdp_desc *d;
 	unsigned i;
 
 	for (i = 0; i < n; i++) {
 		d = xsk_ring_cons__rx_desc(&s->in, at + i);
-		q->lent[q->n_lent++] = umem_frame(&q->umem, d->addr);
-		count->bytes += d->len;
-		if (!lend(&q->umem, b, d->addr, d->len, s->out))
+		lent[i] = umem_frame(&q->umem, d->addr);
+		bytes += d->len;
+		if (!lend(&q->umem, b, d->addr, d->len, out))
 			count->too_short++;
 	}
+	q->n_lent += n;
+	count->bytes += bytes;
 	count->frames += n;
 }
 
@@ -73,7 +77,6 @@ static bool lend_joined(const struct nic_queue *q, const struct nic_socket *s, s
 	/* A full head is one that stands before the first piece in the UMEM, too (gro.c). */
 	if (xsk_ring_cons__rx_desc(&s->in, at)->len < FRAME_HEAD)
 		head_max--;
-
 	for (i = 0; i < parts; i++) {
 		const struct xdp_desc *d = xsk_ring_cons__rx_desc(&s->in, at + i);
 		const uint8_t *from = umem_at(&q->umem, d->addr);
@@ -142,11 +145,52 @@ static unsigned lend_parts(struct nic_queue *q, struct nic_socket *s, struct bat
 	return used;
 }
 
-/* Takes up to @room descriptors' frames from one socket; how many descriptors it were. */
-static unsigned take(struct nic_queue *q, struct nic_socket *s, struct batch *b, unsigned room,
-		     struct in_count *count)
+/* What the XDP program has put before the frames from number @first on. */
+static void read_hashes(struct batch *b, unsigned first)
 {
-	uint32_t at, n, i, used;
+	struct vxs_nic_meta meta;
+	unsigned i;
+
+	for (i = first; i < b->n; i++) {
+		const struct frame *f = &b->frame[i];
+
+		/* Shorter frames have no flow. */
+		meta.hash = 0;
+		if (f->shape.n_pieces && f->shape.head_len == FRAME_HEAD)
+			memcpy(&meta, b->piece[f->piece].at - FRAME_HEAD - sizeof(meta),
+			       sizeof(meta));
+		b->hash[i] = meta.hash;
+	}
+}
+
+/* hash[] of all frames, those from number @first on being @to's; NULL: anybody's. */
+static void add_hashes(const struct nic *nic, struct batch *b, unsigned first,
+		       const struct port *to)
+{
+	bool known = nic->hashes && to && to->n_in > 1;
+
+	if (known && !b->hashed)
+		memset(b->hash, 0, first * sizeof(b->hash[0]));
+	b->hashed |= known;
+	if (known)
+		read_hashes(b, first);
+	else if (b->hashed)
+		memset(&b->hash[first], 0, (b->n - first) * sizeof(b->hash[0]));
+}
+
+/* The port of a VM's socket, or NULL. */
+static const struct port *find_port(const struct worker *w, uint32_t out)
+{
+	const struct port_table *t = rcu_get(w->sw->ports);
+
+	return t && out < VXS_PORTS_MAX ? t->by_id[out] : NULL;
+}
+
+/* Takes up to @room descriptors' frames from one socket; how many descriptors it were. */
+static unsigned take(const struct nic *nic, struct worker *w, struct nic_queue *q,
+		     struct nic_socket *s, struct batch *b, unsigned room, struct in_count *count)
+{
+	uint32_t at, n, i, used, first = b->n;
 
 	n = xsk_ring_cons__peek(&s->in, room, &at);
 	if (!n)
@@ -160,6 +204,7 @@ static unsigned take(struct nic_queue *q, struct nic_socket *s, struct batch *b,
 	} else {
 		lend_each(q, s, b, at, n, count);
 	}
+	add_hashes(nic, b, first, find_port(w, s->out));
 	/* The entries are free for the kernel at once; the frames stay ours until nic_done(). */
 	xsk_ring_cons__release(&s->in, used);
 	return used;
@@ -186,25 +231,25 @@ static bool refill(struct worker *w, struct nic_queue *q)
 }
 
 /* A batch at most from all sockets of the queue, each round beginning with another one. */
-static void take_all(struct nic_queue *q, const struct nic_table *t, struct batch *b,
-		     struct in_count *count)
+static void take_all(const struct nic *nic, struct worker *w, struct nic_queue *q,
+		     const struct nic_table *t, struct batch *b, struct in_count *count)
 {
 	unsigned i, at, room = BATCH_FRAMES;
 
 	at = q->first = q->first + 1 < t->n ? q->first + 1 : 0;
 	for (i = 0; i < t->n && room; i++) {
-		room -= take(q, t->socket[at], b, room, count);
+		room -= take(nic, w, q, t->socket[at], b, room, count);
 		at = at + 1 < t->n ? at + 1 : 0;
 	}
 }
 
 /* Nothing has come by itself: has the driver look, in this very call (nic_busy.c). */
-static void busy_poll(struct worker *w, struct nic_queue *q, const struct nic_table *t,
-		      struct batch *b, struct in_count *count, int fd)
+static void busy_poll(const struct nic *nic, struct worker *w, struct nic_queue *q,
+		      const struct nic_table *t, struct batch *b, struct in_count *count, int fd)
 {
 	recvfrom(fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
 	worker_syscalls(w, 1);
-	take_all(q, t, b, count);
+	take_all(nic, w, q, t, b, count);
 	__atomic_store_n(&q->busy_polls, q->busy_polls + 1, __ATOMIC_RELAXED);
 	if (count->frames)
 		__atomic_store_n(&q->busy_hits, q->busy_hits + 1, __ATOMIC_RELAXED);
@@ -220,6 +265,7 @@ unsigned nic_in(struct port *p, struct worker *w, unsigned queue, struct batch *
 
 	b->in = p;
 	b->in_queue = queue;
+	b->hashed = b->open = false;
 	b->n = 0;
 	b->n_pieces = 0;
 	if (__atomic_load_n(&q->left, __ATOMIC_RELAXED))
@@ -228,9 +274,9 @@ unsigned nic_in(struct port *p, struct worker *w, unsigned queue, struct batch *
 		return 0; /* can't happen while the fill ring has room for every frame */
 	q->n_lent = back = umem_take_back(&q->umem, q->lent, BATCH_FRAMES);
 
-	take_all(q, t, b, &count);
+	take_all(nic_of(p), w, q, t, b, &count);
 	if (q->n_lent == back && fd >= 0)
-		busy_poll(w, q, t, b, &count, fd);
+		busy_poll(nic_of(p), w, q, t, b, &count, fd);
 	stat_add(&port_stats(p, w)->in_frames, count.frames);
 	stat_add(&port_stats(p, w)->in_bytes, count.bytes);
 	port_drop(p, w, short_frame, count.too_short);

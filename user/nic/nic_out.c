@@ -194,16 +194,12 @@ static unsigned add_frame(struct sender *s, uint32_t len, struct span to[NIC_PAR
 static void queue_parts(struct sender *s, const struct frame *f)
 {
 	struct span to[NIC_PARTS_MAX];
-	unsigned n = add_frame(s, f->len, to), i;
-	struct frame_stream from;
+	unsigned n = add_frame(s, f->len, to);
 
-	if (!n) {
+	if (n)
+		frame_write(to, n, s->b, f);
+	else
 		s->full++;
-		return;
-	}
-	stream_open(&from, s->b, f);
-	for (i = 0; i < n; i++)
-		stream_copy(&from, to[i].at, to[i].len);
 }
 
 /* Has the NIC, or in its place the kernel, fill in the checksum of the frame from @d on. */
@@ -235,7 +231,7 @@ static void queue_cuts(struct sender *s, const struct frame *f)
 			return;
 		}
 		cutter_write(&c, to, n);
-		if (c.offload.flags)
+		if (c.offload.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
 			ask_csum(u, xsk_ring_prod__tx_desc(&s->q->out, s->q->out.cached_prod - n),
 				 &c.offload);
 	}
