@@ -73,7 +73,7 @@ PROGRAMS := user/vxsd.c user/vxsctl.c
 LIB_SRC  := $(sort $(filter-out $(PROGRAMS) $(wildcard user/ctl/*.c),$(wildcard user/*.c user/*/*.c)))
 CTL_SRC  := user/vxsctl.c $(sort $(wildcard user/ctl/*.c))
 BPF_SRC  := $(sort $(wildcard bpf/*.bpf.c))
-TEST_BPF_SRC := $(sort $(wildcard tests/bench/*.bpf.c tests/path/*.bpf.c))
+TEST_BPF_SRC := $(sort $(wildcard tests/bench/*.bpf.c tests/bpf/*.bpf.c tests/path/*.bpf.c))
 SKELS    := $(BPF_SRC:bpf/%.bpf.c=$(BUILD)/bpf/%.skel.h) \
 	$(foreach f,$(TEST_BPF_SRC),$(BUILD)/bpf/$(notdir $(f:.bpf.c=.skel.h)))
 
@@ -113,7 +113,7 @@ $(BUILD)/obj/%.o: %.c Makefile | $(SKELS)
 	$(Q)$(CC) $(CPPFLAGS) $(VXS_CFLAGS) -MMD -MP -c -o $@ $<
 
 # The three BPF rules: .bpf.c -> .bpf.o -> .skel.h (-> program, by the rule above).
-vpath %.bpf.c bpf tests/bench tests/path
+vpath %.bpf.c bpf tests/bench tests/bpf tests/path
 $(BUILD)/bpf/%.bpf.o: %.bpf.c Makefile
 	@mkdir -p $(@D)
 	$(say) "  BPF   $@"

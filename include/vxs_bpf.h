@@ -60,9 +60,11 @@ struct vxs_drops {
 
 /*
  * In and out are seen from the switch: in_frames came from the port, out_frames were delivered to
- * it. A worker adds to its own entry once a batch, and nobody else does; anyone may read at any
- * time. What the kernel counts (socket_full, umem_empty, socket_error, tap_full) is written by
- * control, in worker 0's entry: no worker ever drops for one of these reasons.
+ * it. Towards the wire out_frames are as they leave, each segment of a large one by itself; frames
+ * that are dropped are counted as they came. A worker adds to its own entry once a batch, and
+ * nobody else does; anyone may read at any time. What the kernel counts (socket_full, umem_empty,
+ * socket_error, tap_full) is written by control, in worker 0's entry: no worker ever drops for one
+ * of these reasons.
  */
 struct vxs_port_stats {
 	__u64 in_frames;

@@ -16,6 +16,8 @@
 #include <net/if.h>
 
 #include "nic_in.skel.h"
+#include "nic_in_hash.skel.h"
+#include "nic_in_test.skel.h"
 #include "switch/fdb.h"
 #include "vxs_bpf.h"
 
@@ -281,14 +283,93 @@ static void test_queue(void)
 	nic_in_bpf__destroy(s);
 }
 
+/* What stands before a frame when the program is done with it: -1 nothing, else the hash. */
+static int64_t hash_before(struct nic_in_test_bpf *s, const uint8_t mac[6])
+{
+	uint8_t frame[64] = {0}, out[2048] = {0};
+	struct xdp_md in = {.data_end = sizeof(frame)}, left = {};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = sizeof(frame),
+		    .data_out = out, .data_size_out = sizeof(out), .ctx_in = &in,
+		    .ctx_size_in = sizeof(in), .ctx_out = &left, .ctx_size_out = sizeof(left));
+	struct vxs_nic_meta meta;
+
+	memcpy(frame, mac, 6);
+	CU_ASSERT_EQUAL(bpf_prog_test_run_opts(bpf_program__fd(s->progs.nic_in), &opts), 0);
+	if (left.data == left.data_meta)
+		return -1;
+	CU_ASSERT_EQUAL(left.data - left.data_meta, sizeof(meta));
+	CU_ASSERT_EQUAL(opts.data_size_out, sizeof(meta) + sizeof(frame));
+	CU_ASSERT(!memcmp(out + sizeof(meta), frame, sizeof(frame)));
+	memcpy(&meta, out, sizeof(meta));
+	return meta.hash;
+}
+
+/*
+ * Test runs are refused for programs that are bound to a device, so nic_in_test.bpf.c has the
+ * program with a driver of its own.
+ */
+static void test_hash(void)
+{
+	struct nic_in_test_bpf *s;
+	int fd, trunk_fd;
+
+	if (!can_run())
+		return;
+	s = nic_in_test_bpf__open_and_load();
+	CU_ASSERT_PTR_NOT_NULL_FATAL(s);
+	add((struct nic_in_bpf *)s, vm, 0, VM_PORT);
+	fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+	trunk_fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+	CU_ASSERT(!bpf_map__update_elem(s->maps.sockets, &(uint32_t){VM_PORT}, 4, &fd, 4, 0));
+	CU_ASSERT(!bpf_map__update_elem(s->maps.sockets, &(uint32_t){VXS_PORT_UPLINK}, 4, &trunk_fd,
+					4, 0));
+	s->bss->test_hash = 0x89abcdef;
+	CU_ASSERT_EQUAL(hash_before(s, vm), -1);
+	s->bss->hash_wanted = 1;
+	CU_ASSERT_EQUAL(hash_before(s, vm), 0x89abcdef);
+	CU_ASSERT_EQUAL(hash_before(s, nobody), -1);
+	CU_ASSERT_EQUAL(hash_before(s, broadcast), -1);
+	/* The driver knows none of this frame. */
+	s->bss->test_error = -ENODATA;
+	CU_ASSERT_EQUAL(hash_before(s, vm), 0);
+	close(fd);
+	close(trunk_fd);
+	nic_in_test_bpf__destroy(s);
+}
+
+/* The real one loads on a device that has the function; elsewhere it is refused, and no harm done.
+ */
+static void test_hash_loads(void)
+{
+	struct nic_in_hash_bpf *s;
+	int err;
+
+	if (!can_run())
+		return;
+	if (unshare(CLONE_NEWNET) || system("ip link add nic0 type veth peer name wire0")) {
+		check_skip("needs a network namespace and veth");
+		return;
+	}
+	s = nic_in_hash_bpf__open();
+	CU_ASSERT_PTR_NOT_NULL_FATAL(s);
+	bpf_program__set_ifindex(s->progs.nic_in, if_nametoindex("nic0"));
+	bpf_program__set_flags(s->progs.nic_in, 1u << 6 /* BPF_F_XDP_DEV_BOUND_ONLY */);
+	err = nic_in_hash_bpf__load(s);
+	if (err)
+		check_skip("the kernel has no metadata of XDP frames");
+	else
+		CU_ASSERT_EQUAL(bpf_xdp_attach(if_nametoindex("nic0"),
+					       bpf_program__fd(s->progs.nic_in), XDP_FLAGS_DRV_MODE,
+					       NULL),
+				0);
+	nic_in_hash_bpf__destroy(s);
+	system("ip link del nic0");
+}
+
 static const struct check tests[] = {
-	{"ours", test_ours},
-	{"not_ours", test_not_ours},
-	{"vlan", test_vlan},
-	{"short", test_short},
-	{"nic_address", test_nic_address},
-	{"queue", test_queue},
-	{},
+	{"ours", test_ours},   {"not_ours", test_not_ours},       {"vlan", test_vlan},
+	{"short", test_short}, {"nic_address", test_nic_address}, {"queue", test_queue},
+	{"hash", test_hash},   {"hash_loads", test_hash_loads},   {},
 };
 
 int main(int argc, char **argv)

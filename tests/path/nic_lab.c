@@ -136,6 +136,15 @@ void nic_lab_close(struct nic_lab *l)
 	l->nic = NULL;
 }
 
+void nic_lab_vm(struct nic_lab *l, uint32_t id, unsigned queues, uint32_t takes)
+{
+	l->vm[id] = (struct port){.id = id, .kind = VXS_KIND_VM, .n_in = queues, .takes = takes};
+	l->table.by_id[id] = &l->vm[id];
+	l->sw.ports = &l->table;
+	if (queues > 1)
+		nic_want_hash(l->nic);
+}
+
 void nic_lab_mac(uint32_t id, uint8_t mac[6])
 {
 	memcpy(mac, (uint8_t[6]){2, 0, 0, 0, id >> 8, id}, 6);

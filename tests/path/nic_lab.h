@@ -16,6 +16,8 @@
 
 #define NIC_LAB_FRAME 9216 /* bytes of the longest frame */
 
+#define NIC_LAB_VMS 8 /* ports that may be in the switch's table */
+
 #define NIC_LAB_WORKERS 3 /* numbers from 0 to 2 may be used */
 
 /* The test's one thread plays control and worker in turn. */
@@ -28,6 +30,8 @@ struct nic_lab {
 	struct nic_trial trial;
 	struct vxs_port_stats stats[NIC_LAB_WORKERS * VXS_PORTS_MAX]; /* as in the map */
 	struct vswitch sw;
+	struct port_table table;                   /* sw's, once nic_lab_vm() was called */
+	struct port vm[VXS_PORT_VM + NIC_LAB_VMS]; /* by number */
 	struct worker *worker;
 	struct nic *nic;
 	unsigned got[VXS_PORTS_MAX]; /* frames taken in, by frame.out; [0]: FRAME_PORT_NONE */
@@ -44,6 +48,9 @@ void nic_lab_free(struct nic_lab *l);
 /** nic_lab_open() - nic_open(), and if @attach nic_attach(). 0 or -errno. */
 int nic_lab_open(struct nic_lab *l, bool host_share, bool attach);
 void nic_lab_close(struct nic_lab *l);
+
+/** nic_lab_vm() - port @id is a VM's with @queues queue pairs that takes @takes (OFFLOAD_*). */
+void nic_lab_vm(struct nic_lab *l, uint32_t id, unsigned queues, uint32_t takes);
 
 int nic_lab_run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /** nic_lab_says() - does the output of @command contain @text? */

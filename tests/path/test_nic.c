@@ -314,6 +314,62 @@ static void test_large_mtu(void)
 	nic_lab_free(l);
 }
 
+/* The hash of a frame's flow as the NIC has it: the same for each frame of one flow. */
+static void test_hash(void)
+{
+	struct nic_lab *l = lab(1);
+	struct batch *b;
+	struct port *p;
+	uint32_t of_flow[32];
+	unsigned i, round;
+
+	if (!l)
+		return;
+	b = &l->worker->batch;
+	CU_ASSERT_EQUAL_FATAL(nic_lab_open(l, false, true), 0);
+	p = nic_port(l->nic);
+	if (!l->nic->hashes) {
+		check_skip("the kernel or its veth doesn't tell flow hashes");
+		nic_lab_free(l);
+		return;
+	}
+	add_vm(l, VM_A);
+	add_vm(l, VM_B);
+	nic_lab_vm(l, VM_A, 4, 0);
+	nic_lab_vm(l, VM_B, 1, 0);
+	for (round = 0; round < 2; round++) {
+		send_to(l, VM_A, 32, 60, true);
+		send_to(l, VM_B, 8, 60, true);
+		nic_lab_send(l, broadcast, 8, 60, true);
+		CU_ASSERT(p->ops->in(p, l->worker, 0, b) > 0);
+		CU_ASSERT_EQUAL_FATAL(b->n, 48);
+		CU_ASSERT(b->hashed);
+		for (i = 0; i < b->n; i++) {
+			const struct frame *f = &b->frame[i];
+			unsigned flow = b->piece[f->piece].at[3] % 32; /* source port */
+
+			if (f->out != VM_A) {
+				CU_ASSERT_EQUAL(b->hash[i], 0);
+				continue;
+			}
+			CU_ASSERT_NOT_EQUAL(b->hash[i], 0);
+			CU_ASSERT(!round || of_flow[flow] == b->hash[i]);
+			of_flow[flow] = b->hash[i];
+		}
+		p->ops->done(p, l->worker, 0, b);
+	}
+	for (i = 1; i < 32 && of_flow[i] == of_flow[0]; i++)
+		;
+	CU_ASSERT(i < 32);
+	/* Nobody wants it. */
+	nic_lab_vm(l, VM_A, 1, 0);
+	send_to(l, VM_A, 32, 60, true);
+	CU_ASSERT(p->ops->in(p, l->worker, 0, b) > 0);
+	CU_ASSERT(!b->hashed);
+	p->ops->done(p, l->worker, 0, b);
+	nic_lab_free(l);
+}
+
 static const struct check tests[] = {
 	{"in", test_in},
 	{"host_share", test_host_share},
@@ -324,6 +380,7 @@ static const struct check tests[] = {
 	{"add_del", test_add_del},
 	{"sleep", test_sleep},
 	{"large_mtu", test_large_mtu},
+	{"hash", test_hash},
 	{},
 };
 

@@ -111,6 +111,15 @@ static void test_busy_poll(void)
 		    ", busy polling\n", "busy-poll  2 of 63 queues, ");
 }
 
+static void test_nic_uses(void)
+{
+	says_of_nic(PORT("\"multi_buffer\":false,\"flow_hash\":false"), "huge pages\n", NULL);
+	says_of_nic(PORT("\"flow_hash\":true"), "huge pages\n           NIC: tells flow hashes\n",
+		    NULL);
+	says_of_nic(PORT("\"multi_buffer\":true,\"checksums\":true,\"flow_hash\":true"),
+		    "NIC: frames over a page, fills checksums in, tells flow hashes\n", NULL);
+}
+
 #define STATUS(uplink, workers) "{\"uplink\":" uplink ",\"workers\":[" workers "]}"
 
 static void rule_is(const char *status, bool of_vms, bool of_uplink)
@@ -260,6 +269,7 @@ int main(int argc, char **argv)
 		{"wakeups", test_wakeups},
 		{"no_frames", test_no_frames},
 		{"busy_poll", test_busy_poll},
+		{"nic_uses", test_nic_uses},
 		{"rule", test_rule},
 		{"offloads", test_offloads},
 		{"mtu", test_mtu},

@@ -41,6 +41,9 @@ static struct json_object *show_nic(const struct daemon *d)
 	add_int(o, "busy_queues", state.busy_queues);
 	add_int(o, "busy_polls", state.busy_polls);
 	add_int(o, "busy_hits", state.busy_hits);
+	add_bool(o, "multi_buffer", state.sg);
+	add_bool(o, "checksums", state.out_csum);
+	add_bool(o, "flow_hash", state.hashes);
 	add_bool(o, "gro", !d->opt->uplink.no_gro);
 	return o;
 }

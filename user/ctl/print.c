@@ -72,6 +72,32 @@ static void format_time(char *text, size_t size, int64_t seconds)
 		snprintf(text, size, "%02d:%02d:%02d", hours, minutes, rest);
 }
 
+/* What the NIC does beyond moving frames, where there is any of it. */
+static void print_nic_uses(struct json_object *nic)
+{
+	static const struct {
+		const char *key, *text;
+	} uses[] = {
+		{"multi_buffer", "frames over a page"},
+		{"checksums", "fills checksums in"},
+		{"flow_hash", "tells flow hashes"},
+	};
+	const char *before = NULL;
+	unsigned i;
+
+	for (i = 0; i < sizeof(uses) / sizeof(uses[0]); i++) {
+		if (!get_bool(nic, uses[i].key))
+			continue;
+		if (before)
+			printf("%s%s", before, uses[i].text);
+		else
+			printf("%*sNIC: %s", INDENT, "", uses[i].text);
+		before = ", ";
+	}
+	if (before)
+		printf("\n");
+}
+
 static void print_nic(struct json_object *nic)
 {
 	int64_t queues = get_int(nic, "queues"), all = get_int(nic, "nic_queues");
@@ -93,6 +119,7 @@ static void print_nic(struct json_object *nic)
 	if (get(nic, "gro") && !get_bool(nic, "gro"))
 		printf(", GRO off");
 	printf("\n");
+	print_nic_uses(nic);
 }
 
 #define POLLS_MAX 60 /* characters of a worker's list of queues; -j has the whole */
