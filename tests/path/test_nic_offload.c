@@ -439,14 +439,131 @@ static void test_batch(void)
 	nic_lab_free(l);
 }
 
+/* ---- from the wire ---- */
+
+#define VM_A  2
+#define FLOWS 2
+#define SIZE  1000 /* payload of a segment */
+
+/* Segment number @i of flow number @flow, finished, for VM_A. */
+static unsigned make_segment(uint8_t *to, const struct kind *k, unsigned flow, unsigned i)
+{
+	struct frame_offload o;
+	unsigned hdr = make(to, k, false, SIZE, &o), l4 = o.csum_start;
+
+	nic_lab_mac(VM_A, to);
+	if (!k->v6) {
+		put16(to + 14 + 4, 100 + i);
+		put16(to + 14 + 10, 0);
+		put16(to + 14 + 10, ~sum_up(to + 14, 20, 0));
+	}
+	put16(to + l4, PORT + flow);
+	put16(to + l4 + 4, (SEQ + i * SIZE) >> 16);
+	put16(to + l4 + 6, SEQ + i * SIZE);
+	to[l4 + 13] = 0x10; /* ACK */
+	put16(to + l4 + 16, ~sum_up(to + l4, hdr - l4 + SIZE, 0));
+	return hdr + SIZE;
+}
+
+/* @n segments of each flow from the wire, taken in as one batch; how many frames it has. */
+static unsigned come_in(struct nic_lab *l, const struct kind *k, unsigned n)
+{
+	struct port *p = nic_port(l->nic);
+	unsigned i, flow;
+
+	for (i = 0; i < n; i++)
+		for (flow = 0; flow < FLOWS; flow++)
+			nic_lab_send_raw(l, data, make_segment(data, k, flow, i));
+	CU_ASSERT(p->ops->in(p, l->worker, 0, &l->worker->batch) > 0);
+	return l->worker->batch.n;
+}
+
+static void give_back(struct nic_lab *l)
+{
+	nic_port(l->nic)->ops->done(nic_port(l->nic), l->worker, 0, &l->worker->batch);
+}
+
+static void check_joined(struct nic_lab *l, const struct kind *k, unsigned n)
+{
+	const struct batch *b = &l->worker->batch;
+	unsigned flow, hdr = k->v6 ? 74 : 54, i;
+
+	CU_ASSERT_EQUAL_FATAL(b->n, FLOWS);
+	CU_ASSERT(b->open);
+	for (flow = 0; flow < FLOWS; flow++) {
+		const struct frame *f = &b->frame[flow];
+
+		CU_ASSERT_EQUAL(f->out, VM_A);
+		CU_ASSERT_EQUAL(f->offload.gso_type, k->gso_type);
+		CU_ASSERT_EQUAL(f->offload.gso_size, SIZE);
+		CU_ASSERT_EQUAL_FATAL(f->len, hdr + n * SIZE);
+		CU_ASSERT_EQUAL(nic_lab_join(b, f, data), f->len);
+		CU_ASSERT_EQUAL(get16(data + hdr - 20), PORT + flow);
+		for (i = 0; i < n * SIZE; i++)
+			if (data[hdr + i] != pattern(i % SIZE))
+				break;
+		CU_ASSERT_EQUAL(i, n * SIZE);
+		CU_ASSERT(!l->nic->hashes || b->hash[flow]);
+	}
+	CU_ASSERT(!l->nic->hashes || b->hash[0] != b->hash[1]);
+}
+
+static struct nic_lab *gro_lab(uint32_t takes, bool no_gro)
+{
+	struct nic_lab *l;
+
+	if (!entered) {
+		check_skip("needs root and network namespaces");
+		return NULL;
+	}
+	l = nic_lab_new(1);
+	l->opt.no_gro = no_gro;
+	CU_ASSERT_EQUAL_FATAL(nic_lab_open(l, false, true), 0);
+	CU_ASSERT_EQUAL_FATAL(nic_add_port(l->nic, VM_A, &l->stats[VM_A]), 0);
+	nic_lab_vm(l, VM_A, 2, takes);
+	return l;
+}
+
+static void test_join(void)
+{
+	const struct kind *kind[] = {&kinds[0], &kinds[1]};
+	struct nic_lab *l = gro_lab(OFFLOAD_CSUM | OFFLOAD_TSO4 | OFFLOAD_TSO6, false);
+	unsigned i;
+
+	if (!l)
+		return;
+	/* For nobody in particular. */
+	CU_ASSERT_EQUAL(come_in(l, kind[0], 5), 5 * FLOWS);
+	give_back(l);
+	nic_lab_learn(l, VM_A);
+	for (i = 0; i < 2; i++) {
+		come_in(l, kind[i], 20);
+		check_joined(l, kind[i], 20);
+		give_back(l);
+	}
+	CU_ASSERT_EQUAL(l->stats[VXS_PORT_UPLINK].in_frames, 45 * FLOWS);
+	/* The guest has other wishes now. */
+	l->vm[VM_A].takes = OFFLOAD_CSUM | OFFLOAD_TSO6;
+	CU_ASSERT_EQUAL(come_in(l, kind[0], 5), 5 * FLOWS);
+	give_back(l);
+	l->vm[VM_A].takes = OFFLOAD_CSUM;
+	CU_ASSERT_EQUAL(come_in(l, kind[1], 5), 5 * FLOWS);
+	CU_ASSERT(!l->worker->batch.open);
+	give_back(l);
+	nic_lab_free(l);
+	l = gro_lab(OFFLOAD_ALL, true);
+	nic_lab_learn(l, VM_A);
+	CU_ASSERT_EQUAL(come_in(l, kind[0], 5), 5 * FLOWS);
+	CU_ASSERT(!l->worker->batch.open);
+	give_back(l);
+	nic_lab_free(l);
+}
+
 static const struct check tests[] = {
-	{"cut", test_cut},
-	{"cut_jumbo", test_cut_jumbo},
-	{"csum", test_csum},
-	{"meta", test_meta},
-	{"too_big", test_too_big},
-	{"batch", test_batch},
-	{},
+	{"cut", test_cut},         {"cut_jumbo", test_cut_jumbo},
+	{"csum", test_csum},       {"meta", test_meta},
+	{"too_big", test_too_big}, {"batch", test_batch},
+	{"join", test_join},       {},
 };
 
 int main(int argc, char **argv)

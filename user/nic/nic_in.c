@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "offload/gro.h"
+#include "offload/offload.h"
 #include "switch/rcu.h"
 #include "switch/switch.h"
 
@@ -15,6 +17,9 @@
  * in several descriptors, all but the last with XDP_PKT_CONTD (lend_parts()): a frame whose end
  * hasn't come, or for which the batch has no room, stays in the ring. One in more than
  * NIC_PARTS_MAX is dropped, and its UMEM frames go back as they come.
+ *
+ * Segments of one TCP flow become one large frame, for VMs whose guest takes that, among the frames
+ * of one socket and so in their order. What is for nobody in particular is never joined.
  *
  * UMEM frames of a VM's frames begin with the NIC's flow hash, if it has one to offer; it is only
  * read for VMs with several receive queues.
@@ -178,6 +183,20 @@ static void add_hashes(const struct nic *nic, struct batch *b, unsigned first,
 		memset(&b->hash[first], 0, (b->n - first) * sizeof(b->hash[0]));
 }
 
+/* Joins the frames from number @first on, which are @to's (NULL: anybody's), if it takes that. */
+static void join(const struct nic *nic, struct batch *b, unsigned first, const struct port *to)
+{
+	uint32_t takes;
+
+	if (!to || nic->no_gro || b->n - first < 2)
+		return;
+	takes = __atomic_load_n(&to->takes, __ATOMIC_RELAXED);
+	if (!(takes & (OFFLOAD_TSO4 | OFFLOAD_TSO6)))
+		return;
+	gro_join(b, first, takes);
+	b->open = true; /* also what is verified and stays alone says so */
+}
+
 /* The port of a VM's socket, or NULL. */
 static const struct port *find_port(const struct worker *w, uint32_t out)
 {
@@ -191,6 +210,7 @@ static unsigned take(const struct nic *nic, struct worker *w, struct nic_queue *
 		     struct nic_socket *s, struct batch *b, unsigned room, struct in_count *count)
 {
 	uint32_t at, n, i, used, first = b->n;
+	const struct port *to;
 
 	n = xsk_ring_cons__peek(&s->in, room, &at);
 	if (!n)
@@ -204,7 +224,9 @@ static unsigned take(const struct nic *nic, struct worker *w, struct nic_queue *
 	} else {
 		lend_each(q, s, b, at, n, count);
 	}
-	add_hashes(nic, b, first, find_port(w, s->out));
+	to = find_port(w, s->out);
+	add_hashes(nic, b, first, to);
+	join(nic, b, first, to);
 	/* The entries are free for the kernel at once; the frames stay ours until nic_done(). */
 	xsk_ring_cons__release(&s->in, used);
 	return used;
