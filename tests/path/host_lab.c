@@ -22,6 +22,7 @@
 #include <linux/udp.h>
 
 #include "check.h"
+#include "offload/cutter.h"
 
 #define NUMBERED 0x88b5 /* IEEE's type for experiments: no stack answers */
 #define QUIET_MS 60
@@ -157,6 +158,12 @@ bool host_lab_send(int sock, const uint8_t *frame, size_t len)
 
 void host_lab_out(struct host_lab *l, const uint8_t *frame, size_t len, unsigned pieces)
 {
+	host_lab_out_open(l, frame, len, pieces, &(struct frame_offload){});
+}
+
+void host_lab_out_open(struct host_lab *l, const uint8_t *frame, size_t len, unsigned pieces,
+		       const struct frame_offload *offload)
+{
 	struct batch *b = &l->out;
 	struct frame *f = &b->frame[0];
 	uint16_t which = 0;
@@ -164,6 +171,7 @@ void host_lab_out(struct host_lab *l, const uint8_t *frame, size_t len, unsigned
 
 	memset(f, 0, sizeof(*f));
 	f->len = len;
+	f->offload = *offload;
 	f->shape.head_at = FRAME_HEAD_ROOM;
 	f->shape.head_len = len < FRAME_HEAD ? len : FRAME_HEAD;
 	memcpy(f->head + f->shape.head_at, frame, f->shape.head_len);
@@ -178,6 +186,8 @@ void host_lab_out(struct host_lab *l, const uint8_t *frame, size_t len, unsigned
 		frame += part;
 	}
 	f->shape.n_pieces = b->n_pieces;
+	if (!offload_is_none(f))
+		CU_ASSERT(offload_check(b, f, OFFLOAD_ALL));
 	host_port(l->host)->ops->out(host_port(l->host), l->worker, b, &which, 1);
 }
 
@@ -224,9 +234,35 @@ static uint16_t fold(uint32_t acc)
 	return ~acc;
 }
 
-static uint16_t transport_sum(const struct iphdr *ip, const void *data, size_t len)
+/* Where things are in an IP packet, and what it is. */
+struct packet {
+	uint8_t *frame;
+	unsigned addr, addr_len; /* the two addresses */
+	unsigned at, end;        /* layer 4 */
+	uint8_t proto;
+	const struct frame_offload *offload;
+};
+
+static uint32_t pseudo_sum(const struct packet *k)
 {
-	return fold(sum(ip->protocol + len, &ip->saddr, 8) + sum(0, data, len));
+	return sum(k->proto + k->end - k->at, k->frame + k->addr, 2 * k->addr_len);
+}
+
+static uint16_t transport_sum(const struct packet *k)
+{
+	return fold(pseudo_sum(k) + sum(0, k->frame + k->at, k->end - k->at));
+}
+
+/* Complete, or if it is left open the pseudo header's. */
+static bool is_sum_right(const struct packet *k)
+{
+	unsigned field = k->at + (k->proto == IPPROTO_TCP ? 16 : 6);
+
+	if (!k->offload->flags)
+		return !transport_sum(k);
+	return k->offload->csum_start == k->at &&
+	       k->offload->csum_start + k->offload->csum_offset == field &&
+	       fold(pseudo_sum(k)) + (k->frame[field] << 8) + k->frame[field + 1] == 0xffff;
 }
 
 static void answer_arp(struct host_lab *l, const uint8_t *frame, size_t len)
@@ -247,92 +283,135 @@ static void answer_arp(struct host_lab *l, const uint8_t *frame, size_t len)
 }
 
 /* Sends an IP packet back to where it came from; its addresses are turned round here. */
-static void send_back(struct host_lab *l, uint8_t *frame, size_t len)
+static void send_back(struct host_lab *l, const struct packet *k, size_t len)
 {
-	struct iphdr *ip = (struct iphdr *)(frame + ETH_HLEN);
-	uint32_t addr = ip->saddr;
+	uint8_t *addr = k->frame + k->addr, first[16];
 
-	ip->saddr = ip->daddr;
-	ip->daddr = addr;
-	memcpy(frame, frame + 6, 6);
-	memcpy(frame + 6, host_lab_vm_mac, 6);
-	host_lab_out(l, frame, len, 2);
+	memcpy(first, addr, k->addr_len);
+	memcpy(addr, addr + k->addr_len, k->addr_len);
+	memcpy(addr + k->addr_len, first, k->addr_len);
+	memcpy(k->frame, k->frame + 6, 6);
+	memcpy(k->frame + 6, host_lab_vm_mac, 6);
+	host_lab_out(l, k->frame, len, 2);
 }
 
-static void answer_tcp(struct host_lab *l, uint8_t *frame, size_t len, unsigned at, unsigned end)
+/* Data that doesn't say where in the stream it belongs; see host_lab_stream(). */
+static void take_data(struct host_lab *l, const struct packet *k, unsigned data, size_t len)
 {
-	struct iphdr *ip = (struct iphdr *)(frame + ETH_HLEN);
-	struct tcphdr *tcp = (struct tcphdr *)(frame + at);
-	unsigned data = at + tcp->doff * 4;
+	const struct tcphdr *tcp = (const struct tcphdr *)(k->frame + k->at);
+	uint32_t at = ntohl(tcp->seq) - l->tcp.first;
+	unsigned i;
+
+	l->tcp.segments++;
+	l->tcp.bytes += k->end - data;
+	l->tcp.longest = len > l->tcp.longest ? len : l->tcp.longest;
+	for (i = data; i < k->end; i++, at++)
+		if (k->frame[i] != host_lab_stream(at)) {
+			l->tcp.bad++;
+			return;
+		}
+}
+
+static void answer_tcp(struct host_lab *l, const struct packet *k, size_t len)
+{
+	struct tcphdr *tcp = (struct tcphdr *)(k->frame + k->at);
+	unsigned data = k->at + tcp->doff * 4;
 	uint16_t port = tcp->source;
 
-	if (transport_sum(ip, tcp, end - at))
-		l->tcp.bad++;
 	if (!tcp->syn) {
-		if (end > data) {
-			l->tcp.segments++;
-			l->tcp.bytes += end - data;
-			l->tcp.longest = len > l->tcp.longest ? len : l->tcp.longest;
-		}
+		if (k->end > data)
+			take_data(l, k, data, len);
 		return;
 	}
+	l->tcp.first = ntohl(tcp->seq) + 1;
 	tcp->source = tcp->dest;
 	tcp->dest = port;
-	tcp->ack_seq = htonl(ntohl(tcp->seq) + 1);
-	tcp->seq = htonl(1000);
+	tcp->ack_seq = htonl(l->tcp.first);
+	tcp->seq = htonl(HOST_LAB_SEQ - 1);
 	tcp->ack = 1;
 	tcp->window = htons(65535);
 	tcp->check = 0;
-	tcp->check = htons(transport_sum(ip, tcp, end - at));
-	send_back(l, frame, len);
+	tcp->check = htons(transport_sum(k));
+	send_back(l, k, len);
+	memcpy(l->tcp.answer, k->frame, k->at + sizeof(*tcp));
+	l->tcp.answer_len = k->at + sizeof(*tcp);
 }
 
-static void answer_ip(struct host_lab *l, uint8_t *frame, size_t len)
+/* What is IPv4 or (without extension headers) IPv6, for the guest or for a group. */
+static bool find_packet(struct packet *k, size_t len, unsigned type)
 {
-	struct iphdr *ip = (struct iphdr *)(frame + ETH_HLEN);
-	unsigned at, end;
+	struct iphdr *ip = (struct iphdr *)(k->frame + ETH_HLEN);
+	static const uint8_t ip6[16] = HOST_LAB_VM_IP6_BYTES;
+
+	if (type == ETH_P_IP && len >= 34) {
+		k->addr = ETH_HLEN + 12;
+		k->addr_len = 4;
+		k->at = ETH_HLEN + ip->ihl * 4;
+		k->end = ETH_HLEN + ntohs(ip->tot_len);
+		k->proto = ip->protocol;
+		if (ip->daddr != inet_addr(HOST_LAB_VM_IP) && !(k->frame[0] & 1))
+			return false;
+	} else if (type == ETH_P_IPV6 && len >= 54) {
+		k->addr = ETH_HLEN + 8;
+		k->addr_len = 16;
+		k->at = ETH_HLEN + 40;
+		k->end = k->at + (k->frame[18] << 8 | k->frame[19]);
+		k->proto = k->frame[20];
+		if (memcmp(k->frame + ETH_HLEN + 24, ip6, 16))
+			return false;
+	} else {
+		return false;
+	}
+	return k->end <= len && k->end >= k->at + 8;
+}
+
+static void answer_ip(struct host_lab *l, struct packet *k, size_t len, unsigned type)
+{
 	struct icmphdr *icmp;
 
-	if (len < 34 || ip->daddr != inet_addr(HOST_LAB_VM_IP))
+	if (!find_packet(k, len, type))
 		return;
-	at = ETH_HLEN + ip->ihl * 4;
-	end = ETH_HLEN + ntohs(ip->tot_len);
-	if (end > len || end < at + 8)
-		return;
-	icmp = (struct icmphdr *)(frame + at);
-	if (ip->protocol == IPPROTO_ICMP && icmp->type == ICMP_ECHO) {
+	if (k->proto == IPPROTO_TCP || k->proto == IPPROTO_UDP) {
+		l->tcp.bad += !is_sum_right(k);
+		l->tcp.open += k->offload->flags != 0;
+		l->tcp.gso += k->offload->gso_type != 0;
+	}
+	icmp = (struct icmphdr *)(k->frame + k->at);
+	if (k->proto == IPPROTO_ICMP && icmp->type == ICMP_ECHO) {
 		icmp->type = ICMP_ECHOREPLY;
 		icmp->checksum = 0;
-		icmp->checksum = htons(fold(sum(0, icmp, end - at)));
-		send_back(l, frame, len);
-	} else if (ip->protocol == IPPROTO_TCP && end >= at + 20) {
-		answer_tcp(l, frame, len, at, end);
-	} else if (ip->protocol == IPPROTO_UDP) {
+		icmp->checksum = htons(fold(sum(0, icmp, k->end - k->at)));
+		send_back(l, k, len);
+	} else if (k->proto == IPPROTO_TCP && k->end >= k->at + 20) {
+		answer_tcp(l, k, len);
+	} else if (k->proto == IPPROTO_UDP) {
 		l->tcp.datagrams++;
-		l->tcp.bad += transport_sum(ip, frame + at, end - at) != 0;
+		l->tcp.longest = len > l->tcp.longest ? len : l->tcp.longest;
 	}
 }
 
+/* The guest gets what it takes as it is, and the rest finished, as an out side does it. */
 static void take_in(struct host_lab *l, const struct batch *b, const struct frame *f)
 {
 	static uint8_t room[2 + FRAME_MAX] __attribute__((aligned(4)));
 	uint8_t *frame = room + 2; /* so that what is behind the Ethernet header is aligned */
-	size_t at = f->shape.head_len;
-	unsigned i, type;
+	struct span span = {frame, FRAME_MAX};
+	struct cutter c;
+	unsigned type;
 
-	memcpy(frame, f->head + f->shape.head_at, at);
-	for (i = 0; i < f->shape.n_pieces; i++) {
-		memcpy(frame + at, b->piece[f->piece + i].at, b->piece[f->piece + i].len);
-		at += b->piece[f->piece + i].len;
+	cutter_open(&c, b, f, l->vm_takes);
+	while (cutter_next(&c)) {
+		struct packet k = {.frame = frame, .offload = &c.offload};
+
+		cutter_write(&c, &span, 1);
+		if (note(&l->by_vm, frame, c.len))
+			continue;
+		type = frame[12] << 8 | frame[13];
+		if (type == ETH_P_ARP)
+			answer_arp(l, frame, c.len);
+		else
+			answer_ip(l, &k, c.len, type);
 	}
-	CU_ASSERT_EQUAL(at, f->len);
-	if (note(&l->by_vm, frame, at))
-		return;
-	type = frame[12] << 8 | frame[13];
-	if (type == ETH_P_ARP)
-		answer_arp(l, frame, at);
-	else if (type == ETH_P_IP)
-		answer_ip(l, frame, at);
 }
 
 /* ---- taking in ---- */

@@ -17,7 +17,13 @@
 #define HOST_LAB_TAP    "vxs-path-host"
 #define HOST_LAB_VM     VXS_PORT_VM
 #define HOST_LAB_VM_IP  "10.77.0.99"
+#define HOST_LAB_VM_IP6 "fd77::99"
 #define HOST_LAB_FRAMES 256
+#define HOST_LAB_SEQ    1000 /* of the first byte that the guest sends on its connection */
+#define HOST_LAB_VM_IP6_BYTES                                                                      \
+	{                                                                                          \
+		0xfd, 0x77, [15] = 0x99                                                            \
+	}
 
 extern const uint8_t host_lab_vm_mac[6], host_lab_everybody[6];
 
@@ -32,9 +38,19 @@ struct seen {
 /* The guest's TCP, as far as it goes: it accepts one connection and never acknowledges data. */
 struct vm_tcp {
 	unsigned segments, bytes, longest; /* of data; longest frame */
-	unsigned bad;                      /* wrong checksums, of UDP also */
+	unsigned bad;                      /* wrong checksums, of UDP also; wrong data */
 	unsigned datagrams;                /* UDP */
+	unsigned open, gso;                /* frames with a checksum, and segmentation, left open */
+	uint32_t first;                    /* sequence number of the first byte of data */
+	uint8_t answer[128];               /* to the connection: headers of the guest's frames */
+	unsigned answer_len;
 };
+
+/* The byte at @at of what is sent on a connection, either way. */
+static inline uint8_t host_lab_stream(uint32_t at)
+{
+	return at * 7 + (at >> 8);
+}
 
 /*
  *   namespace host                              namespace wire
@@ -51,6 +67,7 @@ struct host_lab {
 	int host_sock, wire_sock;
 	struct seen by_host, by_wire, by_vm;
 	struct vm_tcp tcp;
+	uint32_t vm_takes; /* OFFLOAD_* that the guest takes; none to begin with */
 	struct batch in, out;
 };
 
@@ -70,6 +87,9 @@ size_t host_lab_frame(uint8_t *at, size_t len, const uint8_t *dst, const uint8_t
 bool host_lab_send(int sock, const uint8_t *frame, size_t len);
 /** host_lab_out() - the guest sends: out(), the rest behind the head in @pieces pieces. */
 void host_lab_out(struct host_lab *l, const uint8_t *frame, size_t len, unsigned pieces);
+/** host_lab_out_open() - the same, with an offload, which offload_check() puts in order. */
+void host_lab_out_open(struct host_lab *l, const uint8_t *frame, size_t len, unsigned pieces,
+		       const struct frame_offload *offload);
 
 /** host_lab_quiet() - take in what comes anywhere until nothing has for a while. */
 void host_lab_quiet(struct host_lab *l);

@@ -12,6 +12,7 @@
 #include "host/host_stats.h"
 #include "host/host_tc.h"
 #include "host/tap.h"
+#include "offload/offload.h"
 #include "switch/worker.h"
 
 #define POOL_SIZE ((size_t)HOST_BATCH * HOST_BUFFER)
@@ -30,6 +31,27 @@ static const struct port_ops host_port_ops = {
 	.wait = host_wait,
 };
 
+/* As much as this kernel knows: all, all but USO (before 6.2), or nothing. */
+static void open_offloads(struct host *h)
+{
+	const uint32_t uso = OFFLOAD_USO4 | OFFLOAD_USO6;
+	const struct tap *tap = &h->control->tap;
+	uint32_t takes = OFFLOAD_ALL;
+	int err;
+
+	err = tap_set_offloads(tap, takes);
+	if (err) {
+		takes &= ~uso;
+		err = tap_set_offloads(tap, takes);
+	}
+	if (err) {
+		log_debug("host: %s knows no offloads: %s", tap->name, strerror(-err));
+		takes = 0;
+	}
+	h->takes = takes;
+	__atomic_store_n(&h->port.takes, takes, __ATOMIC_RELAXED);
+}
+
 static int open_tap(struct host *h, const struct host_setup *setup)
 {
 	struct tap *tap = &h->control->tap;
@@ -41,6 +63,7 @@ static int open_tap(struct host *h, const struct host_setup *setup)
 	if (err)
 		return err;
 	h->tap_fd = tap->fd;
+	open_offloads(h);
 	host_set_mtu(h, setup->nic_mtu);
 	return 0;
 }

@@ -13,14 +13,15 @@ struct host {
 	struct port port; /* first: workers get from the one to the other */
 
 	/* constant while the port is published */
-	int tap_fd;    /* non-blocking; read by the owner of the in-queue, written by any worker */
-	uint8_t *pool; /* HOST_BATCH buffers of HOST_BUFFER bytes, lent by host_in() */
+	int tap_fd;     /* non-blocking; read by the owner of the in-queue, written by any worker */
+	uint8_t *pool;  /* HOST_BATCH buffers of HOST_BUFFER bytes, lent by host_in() */
+	uint32_t takes; /* OFFLOAD_* that the kernel takes from the TAP */
 
 	uint32_t mtu;                 /* of the NIC; atomic, written by control */
 	struct host_control *control; /* control thread only */
 };
 
-/* A virtio-net header lies before each frame in the TAP, all zero today (no offloads). */
+/* A virtio-net header lies before each frame in the TAP: offloads go both ways. */
 #define HOST_HDR_LEN 12
 /* One byte more than the longest frame shows a longer one; an odd number of cache lines spreads
  * the buffers over the cache's sets. */

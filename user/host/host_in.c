@@ -6,14 +6,15 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "offload/offload.h"
 #include "switch/worker.h"
 
 /*
  * One readv() a frame into the buffer of its place in the batch; done() has nothing to give back,
- * as the next in() comes after it. The virtio-net header before the frame says nothing as long as
- * the TAP offers no offloads.
+ * as the next in() comes after it. The virtio-net header before the frame says what the host's
+ * stack has left to its NIC: checksums of nearly all that it sends, and segmentation.
  */
-static void lend(struct batch *b, const uint8_t *at, uint32_t len)
+static struct frame *lend(struct batch *b, const uint8_t *at, uint32_t len)
 {
 	struct frame *f = &b->frame[b->n];
 
@@ -29,15 +30,30 @@ static void lend(struct batch *b, const uint8_t *at, uint32_t len)
 		f->shape.n_pieces = 1;
 	}
 	f->out = FRAME_PORT_NONE;
-	f->offload = (struct frame_offload){0};
+	return f;
+}
+
+/* The frame goes into the batch if its header is right; the kernel's are, but a batch needs hdr_len
+ * where it truly is, and no DATA_VALID (offload.h). */
+static bool take(struct batch *b, const uint8_t *hdr, const uint8_t *at, uint32_t len)
+{
+	unsigned n_pieces = b->n_pieces;
+	struct frame *f = lend(b, at, len);
+
+	memcpy(&f->offload, hdr, sizeof(f->offload));
+	if (!offload_is_none(f) && !offload_check(b, f, OFFLOAD_ALL)) {
+		b->n_pieces = n_pieces;
+		return false;
+	}
 	b->n++;
+	return true;
 }
 
 unsigned host_in(struct port *p, struct worker *w, unsigned queue, struct batch *b)
 {
 	struct host *h = host_of(p);
-	uint64_t bytes = 0, too_short = 0, too_long = 0;
-	uint8_t hdr[HOST_HDR_LEN] = {}; /* says nothing today */
+	uint64_t bytes = 0, too_short = 0, too_long = 0, bad_offload = 0;
+	uint8_t hdr[HOST_HDR_LEN];
 	unsigned reads;
 
 	(void)queue;
@@ -54,8 +70,9 @@ unsigned host_in(struct port *p, struct worker *w, unsigned queue, struct batch 
 			too_short++;
 		} else if (n > FRAME_MAX) {
 			too_long++;
+		} else if (!take(b, hdr, at, n)) {
+			bad_offload++;
 		} else {
-			lend(b, at, n);
 			bytes += n;
 		}
 	}
@@ -64,6 +81,7 @@ unsigned host_in(struct port *p, struct worker *w, unsigned queue, struct batch 
 	stat_add(&port_stats(p, w)->in_bytes, bytes);
 	port_drop(p, w, short_frame, too_short);
 	port_drop(p, w, long_frame, too_long);
+	port_drop(p, w, bad_offload, bad_offload);
 	return reads;
 }
 

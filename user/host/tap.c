@@ -13,6 +13,7 @@
 #include <linux/if_tun.h>
 
 #include "control/log.h"
+#include "offload/offload.h"
 
 #define TUN_PATH    "/dev/net/tun"
 #define TAP_QUEUE   4096         /* frames that wait for us in the kernel */
@@ -20,6 +21,10 @@
 
 #ifndef IFF_TUN_EXCL
 #define IFF_TUN_EXCL 0x8000
+#endif
+#ifndef TUN_F_USO4 /* Linux 6.2 */
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
 #endif
 
 /* One of the SIOC*IF* requests about the device. */
@@ -99,7 +104,7 @@ static int set_up_tap(struct tap *tap, int hdr_len)
 	struct ifreq ifr = if_request(tap);
 
 	/* Without offloads the kernel finishes checksums and segments before we read. */
-	if (ioctl(tap->fd, TUNSETVNETHDRSZ, &hdr_len) || ioctl(tap->fd, TUNSETOFFLOAD, 0ul))
+	if (ioctl(tap->fd, TUNSETVNETHDRSZ, &hdr_len) || tap_set_offloads(tap, 0))
 		return -errno;
 	disable_ipv6(tap->name);
 	ifr.ifr_qlen = TAP_QUEUE;
@@ -140,6 +145,26 @@ void tap_close(struct tap *tap)
 	if (tap->fd >= 0)
 		close(tap->fd);
 	tap->fd = -1;
+}
+
+int tap_set_offloads(const struct tap *tap, uint32_t offloads)
+{
+	static const struct {
+		uint32_t offload;
+		unsigned long flag;
+	} flags[] = {
+		{OFFLOAD_CSUM, TUN_F_CSUM}, {OFFLOAD_TSO4, TUN_F_TSO4},
+		{OFFLOAD_TSO6, TUN_F_TSO6}, {OFFLOAD_ECN, TUN_F_TSO_ECN},
+		{OFFLOAD_UFO, TUN_F_UFO},   {OFFLOAD_USO4, TUN_F_USO4},
+		{OFFLOAD_USO6, TUN_F_USO6},
+	};
+	unsigned long all = 0;
+	unsigned i;
+
+	for (i = 0; i < sizeof(flags) / sizeof(*flags); i++)
+		if (offloads & flags[i].offload)
+			all |= flags[i].flag;
+	return ioctl(tap->fd, TUNSETOFFLOAD, all) ? -errno : 0;
 }
 
 int tap_set_up(const struct tap *tap, bool up)

@@ -5,6 +5,7 @@
 
 #include <net/if.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct tap {
 	int fd; /* -1: none */
@@ -25,6 +26,16 @@ int tap_open(struct tap *tap, const char *name, int hdr_len);
 
 /** tap_close() - the device goes. One whose fd is -1 is fine. */
 void tap_close(struct tap *tap);
+
+/**
+ * tap_set_offloads() - let frames with offloads left open through
+ * @tap:      open
+ * @offloads: OFFLOAD_* that the kernel may leave open on what it gives; of these it takes frames,
+ *            too. USO4 and USO6 are only known together.
+ *
+ * Not logged. Control thread. Return: 0 or -errno (-EINVAL: the kernel doesn't know all of them).
+ */
+int tap_set_offloads(const struct tap *tap, uint32_t offloads);
 
 /** tap_set_up() - up or down. 0 or -errno, not logged. */
 int tap_set_up(const struct tap *tap, bool up);
