@@ -138,7 +138,7 @@ const char *vm_mtu_remedy(struct vm_control *c)
 	size_t len;
 
 	len = snprintf(c->remedy, sizeof(c->remedy), "give it %u to %u (QEMU: host_mtu=)",
-		       VM_MTU_MIN, most);
+		       (unsigned)VM_MTU_MIN, most);
 	if (possible)
 		snprintf(c->remedy + len, sizeof(c->remedy) - len,
 			 ", or add the port with mtu=%llu", (unsigned long long)c->mtu_refused);
