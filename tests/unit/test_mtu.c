@@ -188,6 +188,7 @@ static void test_told(void)
 {
 	uint64_t too_big, over_mtu;
 	uint8_t frame[2048];
+	char path[128];
 
 	if (!open_all())
 		return;
@@ -212,6 +213,8 @@ static void test_told(void)
 	CU_ASSERT_EQUAL(next(c, VMS_WAIT), 4);
 	CU_ASSERT_EQUAL(drops("a", &too_big, &over_mtu), 2);
 	CU_ASSERT_EQUAL(over_mtu, 1);
+	snprintf(path, sizeof(path), "%s/a.sock", vxsd.run_dir);
+	a->opt.socket = path;
 	CU_ASSERT_EQUAL(fake_vm_reconnect(a), 0);
 	shown("port show a", 0, 0, 0);
 	close_all();
