@@ -209,6 +209,7 @@ static void check_state(void)
 	unsigned i;
 
 	vm_state(f.vm, &state);
+	FUZZ_CHECK(!state.mtu || (state.mtu >= VM_MTU_MIN && state.mtu <= VM_MTU_MAX));
 	for (i = 0; i < 2 * QUEUES; i++) {
 		vm_queue_state(f.vm, i, &queue);
 		FUZZ_CHECK(!queue.started || (queue.size && !(queue.size & (queue.size - 1))));
@@ -237,6 +238,8 @@ static void check_end(void)
 	}
 	FUZZ_CHECK(!state.connected);
 	FUZZ_CHECK(!state.regions);
+	FUZZ_CHECK(!state.mtu);
+	FUZZ_CHECK(!f.vm->port.takes);
 	FUZZ_CHECK(next_fd() == f.next_fd);
 	for (i = 0; i < QUEUES; i++)
 		FUZZ_CHECK(!f.vm->in[i] && !f.vm->out[i]);
