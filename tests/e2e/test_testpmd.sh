@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# DPDK's testpmd as the front-end of both VMs: 10 million frames go round, and none gets lost.
+# DPDK's testpmd as the front-end of both VMs: 10 million frames go round in each of its virtqueue
+# layouts, and none gets lost.
 #
 #    dpdk-testpmd, io forwarding (what comes in on one port goes out of the other)
 #   ┌──────────────────────────────┐
@@ -20,6 +21,8 @@ set -uo pipefail
 suite=testpmd
 # shellcheck source-path=SCRIPTDIR source=check.sh
 . "$(dirname "$0")/check.sh"
+# shellcheck source-path=SCRIPTDIR source=layouts.sh
+. "$here/layouts.sh"
 
 name=e2e-testpmd
 frames=10000000
@@ -29,6 +32,7 @@ mac_b=02:76:78:73:03:02
 pages=/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 pages_before=''
 testpmd_pid=''
+layout=''
 
 clean_up() {
 	testpmd_kill
@@ -93,6 +97,7 @@ testpmd_starts() {
 	exec {testpmd_in}<>"$work/testpmd.in"
 	stdbuf -oL dpdk-testpmd --lcores="0@$cpu,1@$cpu_busy" --no-pci --single-file-segments -m 512 \
 		--huge-dir "$work/huge" --file-prefix "vxs-$$" --log-level=lib.eal:warning \
+		"${layout_eal[@]}" \
 		--vdev "net_virtio_user0,path=$work/run/a.sock,mac=$mac_a,queues=$queues,$device" \
 		--vdev "net_virtio_user1,path=$work/run/b.sock,mac=$mac_b,queues=$queues,$device" \
 		-- -i --nb-cores=1 --rxq="$queues" --txq="$queues" --burst="$burst" --no-flush-rx \
@@ -151,6 +156,28 @@ none_lost() {
 	return "$bad"
 }
 
+# What was negotiated, and which way the driver chose then.
+is_laid_out() {
+	local port features want bad=0
+	want=$(layout_features "$layout")
+	for port in a b; do
+		features=$(ctl -j port show "$port" | grep -o '"features": *"0x[0-9a-f]*"' | grep -o '0x[0-9a-f]*')
+		[ $((features & layout_features_mask)) -eq "$want" ] || {
+			printf '%s negotiated %s, of which 0x%x should be 0x%x\n' "$port" "$features" \
+				"$layout_features_mask" "$want"
+			bad=1
+		}
+	done
+	layout_taken "$layout" "$work/testpmd.out" || bad=1
+	return "$bad"
+}
+
+# layout_goes_round LAYOUT
+layout_goes_round() {
+	local layout=$1
+	goes_round "${layout_device[$1]}" 1
+}
+
 # goes_round DEVICE-ARGUMENTS QUEUES [TESTPMD-ARGUMENT...]
 goes_round() {
 	local queues=$2 bad=0
@@ -160,6 +187,7 @@ goes_round() {
 	}
 	testpmd_starts "$@" || bad="testpmd did not start"
 	if [ "$bad" = 0 ]; then
+		[ -z "$layout" ] || is_laid_out || bad="not the layout that was asked for"
 		wait_until 60 has_come || bad="10 million frames did not come in 60 seconds"
 		tell "stop"
 		wait_until 10 says "Accumulated forward statistics" || bad="testpmd did not stop"
@@ -198,9 +226,16 @@ huge_pages || {
 	check_end
 }
 
-check "10 million frames, mergeable buffers" goes_round "mrg_rxbuf=1" 1
-check "10 million frames, no mergeable buffers" goes_round "mrg_rxbuf=0" 1
-check "10 million frames, legacy order, 1514 bytes" goes_round "in_order=0,mrg_rxbuf=1" 1 --txpkts=1514
+for i in "${layouts[@]}"; do
+	why=$(layout_lacks "$i")
+	if [ -n "$why" ]; then
+		check_skip "10 million frames, $i" "$why"
+	else
+		check "10 million frames, $i" layout_goes_round "$i"
+	fi
+done
+check "10 million frames, 1514 bytes" goes_round "mrg_rxbuf=1" 1 --txpkts=1514
 check "10 million frames, two queue pairs" goes_round "mrg_rxbuf=1" 2
+check "10 million frames, packed, two queue pairs" goes_round "packed_vq=1,mrg_rxbuf=1" 2
 check "10 million frames, rings of 1024" goes_round "mrg_rxbuf=0,queue_size=1024" 1
 check_end
