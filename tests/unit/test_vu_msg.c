@@ -13,7 +13,7 @@ static struct vm_state state(void)
 /* In numbers, as the specification has them. */
 #define ALWAYS                                                                                     \
 	(VERSION_1 | FEATURE(15) | FEATURE(21) | FEATURE(24) | FEATURE(27) | FEATURE(28) |         \
-	 FEATURE(29) | BIT30 | FEATURE(40))
+	 FEATURE(29) | BIT30 | FEATURE(34) | FEATURE(35) | FEATURE(40))
 #define CSUM (FEATURE(0) | FEATURE(1))
 #define SEGMENTS                                                                                   \
 	(FEATURE(7) | FEATURE(8) | FEATURE(9) | FEATURE(10) | FEATURE(11) | FEATURE(12) |          \
@@ -316,6 +316,62 @@ static void test_reply_ack(void)
 	peer_end();
 }
 
+/* What a size and a base may be depends on the ring format, which is known when the ring starts. */
+static void test_ring_format(void)
+{
+	static const struct {
+		bool packed;
+		uint32_t size, base;
+		uint64_t got; /* GET_VRING_BASE's answer; 0: refused */
+	} row[] = {
+		{false, 3, 0, 0},
+		{false, 256, 0x10000, 0},
+		{false, 256, 0x80008000, 0},
+		{false, 256, 0xffff, 0xffff},
+		{true, 256, 0x80008000, 0x80008000},
+		{true, 3, 0x80008000, 0x80008000},
+		{true, 1, 0x80008000, 0x80008000},
+		{true, 300, 0x0005812b, 0x00050005}, /* in flight: taken again */
+		{true, 300, 0x812b812b, 0x812b812b},
+		{true, 300, 0x0000812b, 0x812b812b}, /* the lower half is all that some know */
+		{true, 300, 0x8000, 0x80008000},
+		{true, 300, 0x812c812c, 0},
+		{true, 300, 0x812c0000, 0},
+		{true, 300, 0x012c, 0},
+		{true, 300, 0xffffffff, 0},
+	};
+	unsigned i, when;
+
+	peer_setup(1);
+	for (i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		uint64_t format = row[i].packed ? FEATURE(34) : 0;
+
+		/* features before and after what depends on them */
+		for (when = 0; when < 2; when++) {
+			peer_connect();
+			peer_start(0);
+			if (when)
+				peer_u64(VHOST_USER_SET_FEATURES, VERSION_1 | BIT30 | format);
+			peer_ring_but_kick(1);
+			peer_state(VHOST_USER_SET_VRING_NUM, 1, row[i].size);
+			peer_state(VHOST_USER_SET_VRING_BASE, 1, row[i].base);
+			peer_u64(VHOST_USER_SET_FEATURES, VERSION_1 | BIT30 | format);
+			close(peer_eventfd(VHOST_USER_SET_VRING_KICK, 1));
+			if (!row[i].got) {
+				CU_ASSERT(peer_is_closed());
+				CU_ASSERT_PTR_NULL(t.vm->in[0]);
+			} else {
+				CU_ASSERT_PTR_NOT_NULL(t.vm->in[0]);
+				CU_ASSERT(t.vm->in[0] && t.vm->in[0]->packed == row[i].packed);
+				CU_ASSERT_EQUAL(peer_get_base(1), row[i].got << 32 | 1);
+			}
+			peer_hang_up();
+			peer_pump();
+		}
+	}
+	peer_end();
+}
+
 /* Messages that end the connection, whether rings run or not. */
 static const struct bad {
 	uint32_t request;
@@ -338,13 +394,11 @@ static const struct bad {
 	{VHOST_USER_SET_VRING_NUM, 8, {0x10000, 256}, 0},
 	{VHOST_USER_SET_VRING_NUM, 8, {UINT32_MAX, 256}, 0},
 	{VHOST_USER_SET_VRING_NUM, 8, {0, 0}, 0},
-	{VHOST_USER_SET_VRING_NUM, 8, {0, 3}, 0},
 	{VHOST_USER_SET_VRING_NUM, 8, {0, 65536}, 0},
 	{VHOST_USER_SET_VRING_NUM, 8, {0, 0x80000000}, 0},
 	{VHOST_USER_SET_VRING_NUM, 4, {0, 256}, 0},
 	{VHOST_USER_SET_VRING_NUM, 12, {0, 256}, 0},
 	{VHOST_USER_SET_VRING_NUM, 8, {0, 256}, 1},
-	{VHOST_USER_SET_VRING_BASE, 8, {0, 0x10000}, 0},
 	{VHOST_USER_SET_VRING_BASE, 8, {0x10000, 0}, 0},
 	{VHOST_USER_SET_VRING_ADDR, 40, {0x10000}, 0},
 	{VHOST_USER_SET_VRING_ADDR, 40, {UINT32_MAX}, 0},
@@ -457,6 +511,7 @@ int main(int argc, char **argv)
 		{"without_bit30", test_without_bit30},
 		{"eventfds", test_eventfds},
 		{"reply_ack", test_reply_ack},
+		{"ring_format", test_ring_format},
 		{"bad_messages", test_bad_messages},
 		{"bad_addresses", test_bad_addresses},
 		{NULL, NULL},
