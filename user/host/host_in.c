@@ -41,9 +41,12 @@ static bool take(struct batch *b, const uint8_t *hdr, const uint8_t *at, uint32_
 	struct frame *f = lend(b, at, len);
 
 	memcpy(&f->offload, hdr, sizeof(f->offload));
-	if (!offload_is_none(f) && !offload_check(b, f, OFFLOAD_ALL)) {
-		b->n_pieces = n_pieces;
-		return false;
+	if (!offload_is_none(f)) {
+		if (!offload_check(b, f, OFFLOAD_ALL)) {
+			b->n_pieces = n_pieces;
+			return false;
+		}
+		b->open = true;
 	}
 	b->n++;
 	return true;
@@ -58,6 +61,7 @@ unsigned host_in(struct port *p, struct worker *w, unsigned queue, struct batch 
 
 	(void)queue;
 	b->n = b->n_pieces = 0;
+	b->hashed = b->open = false;
 	for (reads = 0; reads < HOST_BATCH; reads++) {
 		uint8_t *at = h->pool + (size_t)reads * HOST_BUFFER;
 		struct iovec iov[] = {{hdr, sizeof(hdr)}, {at, HOST_BUFFER}};
