@@ -200,9 +200,12 @@ static void join(const struct nic *nic, struct batch *b, unsigned first, const s
 /* The port of a VM's socket, or NULL. */
 static const struct port *find_port(const struct worker *w, uint32_t out)
 {
-	const struct port_table *t = rcu_get(w->sw->ports);
+	const struct port_table *t;
 
-	return t && out < VXS_PORTS_MAX ? t->by_id[out] : NULL;
+	if (out >= VXS_PORTS_MAX)
+		return NULL;
+	t = rcu_get(w->sw->ports);
+	return t ? t->by_id[out] : NULL;
 }
 
 /* Takes up to @room descriptors' frames from one socket; how many descriptors it were. */
@@ -212,6 +215,9 @@ static unsigned take(const struct nic *nic, struct worker *w, struct nic_queue *
 	uint32_t at, n, i, used, first = b->n;
 	const struct port *to;
 
+	/* Where a frame waits for its end, libxdp wouldn't look whether more has come. */
+	if (q->sg)
+		s->in.cached_prod = __atomic_load_n(s->in.producer, __ATOMIC_ACQUIRE);
 	n = xsk_ring_cons__peek(&s->in, room, &at);
 	if (!n)
 		return 0;
