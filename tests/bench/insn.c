@@ -50,6 +50,8 @@ static const struct ring_kind {
 	{"event", RIG_V1 | RIG_EVENT, ONE, BUFFER},
 };
 
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
 struct lab {
 	const struct ring_kind *kind;
 	unsigned size; /* of the frames */
@@ -66,8 +68,10 @@ struct lab {
 	struct nic_queue *q;
 	struct nic_socket socket;
 	uint32_t fill_producer, fill_consumer, in_producer, in_consumer, flags;
+	uint32_t out_producer, out_consumer, sent_producer, sent_consumer;
 
 	struct port *from;
+	uint32_t to;
 };
 
 static void fail(const char *why)
@@ -141,7 +145,36 @@ static void add_vm(struct lab *l, struct vm *vm, uint32_t id, const uint8_t *mac
 
 /* ---- the NIC ---- */
 
-static const struct port_ops nic_ops = {.in = nic_in, .done = nic_done};
+static const struct port_ops nic_ops = {.in = nic_in, .done = nic_done, .out = nic_out};
+
+static void make_out_rings(struct lab *l)
+{
+	struct umem *u = &l->q->umem;
+	unsigned i;
+
+	l->q->out = (struct xsk_ring_prod){
+		.mask = UMEM_OUT_FRAMES - 1,
+		.size = UMEM_OUT_FRAMES,
+		.cached_cons = UMEM_OUT_FRAMES,
+		.producer = &l->out_producer,
+		.consumer = &l->out_consumer,
+		.ring = calloc(UMEM_OUT_FRAMES, sizeof(struct xdp_desc)),
+		.flags = &l->flags,
+	};
+	u->completion = (struct xsk_ring_cons){
+		.mask = UMEM_OUT_FRAMES - 1,
+		.size = UMEM_OUT_FRAMES,
+		.producer = &l->sent_producer,
+		.consumer = &l->sent_consumer,
+		.ring = calloc(UMEM_OUT_FRAMES, sizeof(uint64_t)),
+		.flags = &l->flags,
+	};
+	if (!l->q->out.ring || !u->completion.ring)
+		fail("out of memory");
+	for (i = 0; i < UMEM_OUT_FRAMES; i++)
+		u->free[u->n_free++] = (uint64_t)(UMEM_IN_FRAMES + i) * u->frame_size;
+	pthread_spin_init(&l->q->lock, PTHREAD_PROCESS_PRIVATE);
+}
 
 static void make_nic(struct lab *l)
 {
@@ -156,7 +189,8 @@ static void make_nic(struct lab *l)
 	memset(l->q, 0, sizeof(*l->q));
 	u = &l->q->umem;
 	u->frame_size = UMEM_FRAME_SMALL;
-	u->size = (size_t)UMEM_IN_FRAMES * u->frame_size;
+	u->out_room = u->frame_size;
+	u->size = (size_t)(UMEM_IN_FRAMES + UMEM_OUT_FRAMES) * u->frame_size;
 	u->area = aligned_alloc(4096, u->size);
 	u->fill = (struct xsk_ring_prod){
 		.mask = UMEM_FILL_SIZE - 1,
@@ -183,18 +217,22 @@ static void make_nic(struct lab *l)
 		if (!umem_fill(u, &addr, 1))
 			fail("no room in the fill ring");
 	}
+	make_out_rings(l);
 	l->socket.out = VM_B;
 	l->socket.fd = l->q->trunk.fd = l->q->busy_fd = -1;
 	if (nic_queue_publish(l->q, &l->socket, NULL, &old))
 		fail("out of memory");
 	l->nic.queues = 1;
 	l->nic.queue[0] = l->q;
+	l->nic.mtu = 1500;
+	l->nic.parts_max = 1;
 	l->nic.port.ops = &nic_ops;
 	l->nic.port.id = VXS_PORT_UPLINK;
 	l->nic.port.kind = VXS_KIND_UPLINK;
 	l->nic.port.group = PORT_GROUP_WIRE;
 	l->nic.port.learn = true;
 	l->nic.port.stats = &l->stats[VXS_PORT_UPLINK];
+	l->table.by_id[VXS_PORT_UPLINK] = &l->nic.port;
 }
 
 static void free_nic(struct lab *l)
@@ -205,6 +243,8 @@ static void free_nic(struct lab *l)
 	free(l->q->umem.fill.ring);
 	free(l->q->umem.area);
 	free(l->socket.in.ring);
+	free(l->q->out.ring);
+	free(l->q->umem.completion.ring);
 	free(l->q);
 }
 
@@ -220,6 +260,17 @@ static void kernel_receives(struct lab *l, unsigned n)
 			.len = l->size,
 		};
 	}
+}
+
+/* What the kernel does: sends all that there is, and gives the UMEM frames back. */
+static void kernel_sends(struct lab *l)
+{
+	const struct xdp_desc *out = l->q->out.ring;
+	uint64_t *sent = l->q->umem.completion.ring;
+
+	while (l->out_consumer != l->out_producer)
+		sent[l->sent_producer++ % UMEM_OUT_FRAMES] =
+			out[l->out_consumer++ % UMEM_OUT_FRAMES].addr;
 }
 
 /* ---- what is counted ---- */
@@ -250,7 +301,7 @@ static void turn(struct lab *l, bool count)
 {
 	uint16_t used = l->b_out->used->idx;
 
-	if (l->q)
+	if (l->from == &l->nic.port)
 		kernel_receives(l, BATCH_FRAMES);
 	else
 		offer(l, l->a_in, RING / 2, BATCH_FRAMES);
@@ -259,6 +310,8 @@ static void turn(struct lab *l, bool count)
 	else
 		do_round(l);
 	offer(l, l->b_out, RING / 2, (uint16_t)(l->b_out->used->idx - used));
+	if (l->q)
+		kernel_sends(l);
 }
 
 __attribute__((noinline)) void insn_path(struct lab *l)
@@ -271,7 +324,18 @@ __attribute__((noinline)) void insn_path(struct lab *l)
 
 /* ---- */
 
-static struct lab *lab_new(bool wire, const struct ring_kind *kind, unsigned size)
+/* The ways, and which of their ends is the wire's. */
+static const struct way {
+	const char *name;
+	bool from_wire, to_wire;
+	unsigned kinds; /* of rings, the first ones */
+} ways[] = {
+	{"vm-vm", false, false, KINDS},
+	{"wire-vm", true, false, KINDS},
+	{"vm-wire", false, true, 1},
+};
+
+static struct lab *lab_new(const struct way *way, const struct ring_kind *kind, unsigned size)
 {
 	struct lab *l = calloc(1, sizeof(*l));
 
@@ -288,8 +352,12 @@ static struct lab *lab_new(bool wire, const struct ring_kind *kind, unsigned siz
 	l->b_out = guest_ring(l, false);
 	l->b.out[0] = l->b_out->q;
 	l->b.n_out = 1;
-	if (wire) {
+	l->to = way->to_wire ? VXS_PORT_UPLINK : VM_B;
+	if (way->from_wire || way->to_wire)
 		make_nic(l);
+	if (way->to_wire)
+		fdb_set(l->sw.fdb, fdb_key(fdb_mac(bench_mac_b), 0), VXS_PORT_UPLINK, false, 0);
+	if (way->from_wire) {
 		l->from = &l->nic.port;
 		fdb_set(l->sw.fdb, fdb_key(fdb_mac(bench_mac_a), 0), VXS_PORT_UPLINK, false, 0);
 	} else {
@@ -318,37 +386,42 @@ static void check(struct lab *l, unsigned frames)
 	struct rig *r = l->b_out;
 	const uint8_t *at = rig_at(r, RIG_DATA);
 
-	if (l->stats[VM_B].out_frames != frames ||
-	    l->stats[VM_B].out_bytes != (uint64_t)frames * l->size)
+	if (l->stats[l->to].out_frames != frames ||
+	    l->stats[l->to].out_bytes != (uint64_t)frames * l->size)
 		fail("frames are lost");
+	if (l->to == VXS_PORT_UPLINK) {
+		at = umem_at(&l->q->umem, ((const struct xdp_desc *)l->q->out.ring)->addr);
+		if (memcmp(at, l->frame, l->size))
+			fail("frames are wrong");
+		return;
+	}
 	if (l->kind->buffer - r->hdr_len < l->size)
 		return;
 	if (memcmp(at + r->hdr_len, l->frame, l->size))
 		fail("frames are wrong");
 }
 
-static void measure(const char *way, const struct ring_kind *kind, unsigned size)
+static void measure(const struct way *way, const struct ring_kind *kind, unsigned size)
 {
-	struct lab *l = lab_new(!strcmp(way, "wire-vm"), kind, size);
+	struct lab *l = lab_new(way, kind, size);
 	unsigned i;
 
 	for (i = 0; i < WARM_UP; i++)
 		turn(l, false);
 	insn_path(l);
 	check(l, (ROUNDS + WARM_UP) * BATCH_FRAMES);
-	printf("%s-%s-%u %u\n", way, kind->name, size, ROUNDS * BATCH_FRAMES);
+	printf("%s-%s-%u %u\n", way->name, kind->name, size, ROUNDS * BATCH_FRAMES);
 	lab_free(l);
 }
 
 int main(void)
 {
-	static const char *const ways[] = {"vm-vm", "wire-vm"};
 	static const unsigned sizes[] = {64, 1500};
 	unsigned w, k, s;
 
-	for (w = 0; w < 2; w++)
-		for (k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++)
+	for (w = 0; w < sizeof(ways) / sizeof(ways[0]); w++)
+		for (k = 0; k < ways[w].kinds; k++)
 			for (s = 0; s < 2; s++)
-				measure(ways[w], &kinds[k], sizes[s]);
+				measure(&ways[w], &kinds[k], sizes[s]);
 	return 0;
 }

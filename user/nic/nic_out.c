@@ -116,9 +116,9 @@ struct sender {
 	const struct batch *b;
 	uint32_t mtu;
 	unsigned parts_max;
-	uint32_t room;  /* descriptors and UMEM frames that there are yet */
-	uint32_t descs; /* written, and not yet submitted */
-	bool stuck;     /* no room came of a kick */
+	uint32_t room; /* descriptors and UMEM frames that there are yet */
+	uint32_t from; /* the first descriptor that isn't submitted yet */
+	bool stuck;    /* no room came of a kick */
 
 	uint64_t frames, bytes; /* queued, as they leave */
 	uint64_t too_big, full; /* dropped, as they came */
@@ -137,15 +137,15 @@ static void send_queued(struct sender *s)
 {
 	struct nic_queue *q = s->q;
 
-	if (!s->descs)
+	if (q->out.cached_prod == s->from)
 		return;
-	xsk_ring_prod__submit(&q->out, s->descs);
-	s->descs = 0;
+	xsk_ring_prod__submit(&q->out, q->out.cached_prod - s->from);
+	s->from = q->out.cached_prod;
 	s->lost += kick(q);
 }
 
 /* The batch is more than the ring holds: sends what there is so far. */
-static bool make_room(struct sender *s, uint32_t n)
+static __attribute__((noinline)) bool make_room(struct sender *s, uint32_t n)
 {
 	if (s->stuck)
 		return false;
@@ -157,7 +157,7 @@ static bool make_room(struct sender *s, uint32_t n)
 }
 
 /* The next descriptor, for @len bytes of a frame. There is room. */
-static struct xdp_desc *add_desc(struct sender *s, uint32_t len)
+static __always_inline struct xdp_desc *add_desc(struct sender *s, uint32_t len)
 {
 	struct nic_queue *q = s->q;
 	struct xdp_desc *d = xsk_ring_prod__tx_desc(&q->out, q->out.cached_prod++);
@@ -166,7 +166,6 @@ static struct xdp_desc *add_desc(struct sender *s, uint32_t len)
 	d->len = len;
 	d->options = 0;
 	s->room--;
-	s->descs++;
 	return d;
 }
 
@@ -252,6 +251,7 @@ static void queue_frames(struct sender *s, const uint16_t *which, unsigned n)
 {
 	const struct umem *u = &s->q->umem;
 	uint32_t simple = s->mtu + ETH_HLEN < u->out_room ? s->mtu + ETH_HLEN : u->out_room;
+	uint64_t frames = 0, bytes = 0;
 	unsigned i;
 
 	for (i = 0; i < n; i++) {
@@ -268,9 +268,11 @@ static void queue_frames(struct sender *s, const uint16_t *which, unsigned n)
 		}
 		d = add_desc(s, f->len);
 		frame_copy(umem_at(u, d->addr), s->b, f);
-		s->frames++;
-		s->bytes += f->len;
+		frames++;
+		bytes += f->len;
 	}
+	s->frames += frames;
+	s->bytes += bytes;
 }
 
 /* What the kernel hasn't taken of the batch, with the device down, is lost: in frames. */
@@ -307,7 +309,7 @@ void nic_out(struct port *p, struct worker *w, const struct batch *b, const uint
 	if (q->down && waiting(q)) {
 		lost = n;
 	} else {
-		before = q->out.cached_prod;
+		before = s.from = q->out.cached_prod;
 		count_room(&s, n);
 		queue_frames(&s, which, n);
 		send_queued(&s);
