@@ -155,14 +155,15 @@ bench: all $(BENCH) ## compare with the peers; needs root (scripts/bench); ARGS=
 bench-insn: $(BUILD)/tests/bench/insn ## instructions per frame against their budget; BUDGET=update
 	@BUILD=$(BUILD) tests/bench/insn.sh $(BUDGET)
 
-# libFuzzer builds everything again with clang into a directory of its own.
+# libFuzzer builds everything again with clang into a directory of its own. The names of functions
+# are not asked for: that starts a symbolizer, whose pipes look like file descriptors that we leaked.
 FUZZ_FLAGS = -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 fuzz: ## fuzz every parser for FUZZ_SECONDS (60) each
 	$(MAKE) CC=clang BUILD=build/fuzz CFLAGS="-O1 -g $(FUZZ_FLAGS) -Wno-unknown-warning-option" \
 		$(FUZZ:%=build/fuzz/fuzz_%)
 	@for f in $(FUZZ); do \
 		mkdir -p build/fuzz/new/$$f && \
-		build/fuzz/fuzz_$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
+		build/fuzz/fuzz_$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_funcs=0 \
 			build/fuzz/new/$$f tests/fuzz/corpus/$$f || exit 1; \
 	done
 $(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(TEST_OBJ) $(BUILD)/libvxs.a
