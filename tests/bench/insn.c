@@ -5,7 +5,7 @@
 #include "nic/nic_queue.h"
 #include "switch/account.h"
 #include "switch/switch.h"
-#include "unit/vq_rig.h"
+#include "unit/packed_rig.h"
 #include "vm/vm.h"
 
 /*
@@ -48,6 +48,11 @@ static const struct ring_kind {
 	{"indirect", RIG_V1 | RIG_INDIRECT, INDIRECT, BUFFER},
 	{"mergeable", RIG_V1 | RIG_MRG, ONE, MERGE},
 	{"event", RIG_V1 | RIG_EVENT, ONE, BUFFER},
+	{"packed-one", RIG_V1 | RIG_PACKED, ONE, BUFFER},
+	{"packed-two", RIG_V1 | RIG_PACKED, TWO, BUFFER},
+	{"packed-indirect", RIG_V1 | RIG_PACKED | RIG_INDIRECT, INDIRECT, BUFFER},
+	{"packed-mergeable", RIG_V1 | RIG_PACKED | RIG_MRG, ONE, MERGE},
+	{"packed-in-order", RIG_V1 | RIG_PACKED | RIG_IN_ORDER, ONE, BUFFER},
 };
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -97,28 +102,55 @@ static void write_slot(struct lab *l, struct rig *r, unsigned slot, uint32_t roo
 	}
 }
 
+/* The same for a packed ring, whose descriptors are written each time anew. */
+static void offer_packed(struct lab *l, struct rig *r, unsigned slot, bool sends)
+{
+	uint64_t gpa = RIG_DATA + (uint64_t)slot * SLOT, table = RIG_DATA + TABLES + slot * 32ull;
+	uint32_t room = sends ? r->hdr_len + l->size : l->kind->buffer;
+	uint32_t cut[2] = {r->hdr_len, room};
+	uint16_t flags = sends ? 0 : VRING_DESC_F_WRITE;
+
+	if (l->kind->layout == ONE)
+		packed_offer(r, gpa, room, slot, flags);
+	else if (l->kind->layout == TWO)
+		packed_chain(r, gpa, cut, 2, slot, flags);
+	else
+		packed_table(r, table, gpa, cut, 2, slot, flags);
+}
+
 /* Offers the next @n of @slots buffers, which the switch is done with. */
 static void offer(struct lab *l, struct rig *r, unsigned slots, unsigned n)
 {
 	unsigned per = l->kind->layout == TWO ? 2 : 1;
 
+	for (; r->ring && n; n--)
+		offer_packed(l, r, r->avail_at / per % slots, r == l->a_in);
 	while (n--)
 		rig_offer(r, r->avail_at % slots * per);
 }
 
+static bool is_packed(const struct lab *l)
+{
+	return l->kind->features & RIG_PACKED;
+}
+
 static struct rig *guest_ring(struct lab *l, bool sends)
 {
-	struct rig *r = rig_new(RING, l->kind->features, 0);
+	struct rig *r = rig_new(RING, l->kind->features, is_packed(l) ? 0x8000 : 0);
 	unsigned i;
 
 	for (i = 0; i < RING / 2; i++) {
 		if (sends)
 			memcpy((uint8_t *)rig_at(r, RIG_DATA + i * SLOT) + r->hdr_len, l->frame,
 			       l->size);
-		write_slot(l, r, i, sends ? r->hdr_len + l->size : l->kind->buffer,
-			   sends ? 0 : VRING_DESC_F_WRITE);
+		if (!r->ring)
+			write_slot(l, r, i, sends ? r->hdr_len + l->size : l->kind->buffer,
+				   sends ? 0 : VRING_DESC_F_WRITE);
 	}
-	r->avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
+	if (r->ring)
+		r->driver->flags = VRING_PACKED_EVENT_FLAG_DISABLE;
+	else
+		r->avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
 	if (l->kind->features & RIG_EVENT)
 		r->avail->ring[RING] = UINT16_MAX; /* used_event: just behind */
 	if (!sends)
@@ -299,7 +331,9 @@ __attribute__((noinline)) void insn_round(struct lab *l)
 /* A round, with what guests and kernel do before and after it. */
 static void turn(struct lab *l, bool count)
 {
-	uint16_t used = l->b_out->used->idx;
+	uint16_t used = is_packed(l) ? 0 : l->b_out->used->idx;
+	struct vring_packed_desc d;
+	unsigned n = 0;
 
 	if (l->from == &l->nic.port)
 		kernel_receives(l, BATCH_FRAMES);
@@ -309,7 +343,12 @@ static void turn(struct lab *l, bool count)
 		insn_round(l);
 	else
 		do_round(l);
-	offer(l, l->b_out, RING / 2, (uint16_t)(l->b_out->used->idx - used));
+	if (is_packed(l))
+		while (packed_used(l->b_out, &d))
+			n++;
+	else
+		n = (uint16_t)(l->b_out->used->idx - used);
+	offer(l, l->b_out, RING / 2, n);
 	if (l->q)
 		kernel_sends(l);
 }

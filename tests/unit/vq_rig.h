@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* A split virtqueue over made-up guest memory, in one process: no socket, no front-end. */
+/* A virtqueue over made-up guest memory, in one process: no socket, no front-end. */
 #ifndef VQ_RIG_H
 #define VQ_RIG_H
 
@@ -19,7 +19,8 @@
  * Guest physical memory. Each region is an allocation of its own with exactly its size, so that
  * AddressSanitizer sees every byte that is touched outside.
  *
- *	RIG_RINGS	descriptor table, available ring, used ring, each at its own offset
+ *	RIG_RINGS	descriptor table, available ring, used ring, each at its own offset;
+ *			or a packed ring, driver events, device events
  *	RIG_DATA	RIG_DATA_SIZE bytes of buffers, and right behind it (but not here):
  *	RIG_NEXT	RIG_NEXT_SIZE bytes more
  *	RIG_FAR		alone, with nothing before and behind it
@@ -37,6 +38,8 @@
 #define RIG_MRG      (1ull << VIRTIO_NET_F_MRG_RXBUF)
 #define RIG_INDIRECT (1ull << VIRTIO_RING_F_INDIRECT_DESC)
 #define RIG_EVENT    (1ull << VIRTIO_RING_F_EVENT_IDX)
+#define RIG_PACKED   (1ull << VIRTIO_F_RING_PACKED) /* see packed_rig.h */
+#define RIG_IN_ORDER (1ull << VIRTIO_F_IN_ORDER)
 
 struct rig {
 	struct vu_mem mem;
@@ -47,6 +50,12 @@ struct rig {
 	unsigned size;
 	unsigned hdr_len;
 	uint16_t avail_at; /* the guest's: next to offer */
+	/* packed: the guest's side of it */
+	struct vring_packed_desc *ring;
+	struct vring_packed_desc_event *driver, *device;
+	uint16_t used_at;
+	bool avail_wrap, used_wrap;
+	uint16_t length[32768]; /* by id: of a chain that was offered */
 	int call_fd;
 	struct vxs_port_stats stats;
 	struct batch b;
@@ -78,35 +87,62 @@ static inline void *rig_at(struct rig *r, uint64_t gpa)
 	return vu_mem_gpa(&r->mem, &none, gpa, &one);
 }
 
+static inline void rig_place_packed(struct rig *r, uint16_t base, struct vq_setup *setup)
+{
+	unsigned i;
+
+	r->ring = (void *)r->mem.region[0].at;
+	r->driver = (void *)&r->ring[r->size];
+	r->device = r->driver + 1;
+	r->avail_at = r->used_at = base & 0x7fff;
+	r->avail_wrap = r->used_wrap = base & 0x8000;
+	/* all of it was used once: in this lap before @base, in the last one from there on */
+	for (i = 0; i < r->size; i++)
+		r->ring[i].flags = (i < r->avail_at) == r->avail_wrap
+					   ? 1u << VRING_PACKED_DESC_F_AVAIL |
+						     1u << VRING_PACKED_DESC_F_USED
+					   : 0;
+	setup->base = (uint32_t)base << 16 | base;
+	setup->desc_uva = (uintptr_t)r->ring;
+	setup->avail_uva = (uintptr_t)r->driver;
+	setup->used_uva = (uintptr_t)r->device;
+}
+
 /**
  * rig_new() - a ring of @size descriptors whose indices begin at @base
  *
- * The three parts are as close to each other and to the region's end as the format allows.
+ * The three parts are as close to each other and to the region's end as the format allows. @base of
+ * a packed ring is a place and, in bit 15, its wrap counter: 0x8000 if it is new.
  */
 static inline struct rig *rig_new(unsigned size, uint64_t features, uint16_t base)
 {
 	unsigned event = features & RIG_EVENT ? 2 : 0, avail = 16 * size;
 	unsigned used = (avail + 4 + 2 * size + event + 3) / 4 * 4;
+	bool packed = features & RIG_PACKED;
 	struct vq_setup setup = {.size = size, .base = base, .features = features};
 	struct rig *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		abort();
-	rig_region(r, 0, RIG_RINGS, used + 4 + 8 * size + event);
+	rig_region(r, 0, RIG_RINGS, packed ? 16 * size + 8 : used + 4 + 8 * size + event);
 	rig_region(r, 1, RIG_DATA, RIG_DATA_SIZE);
 	rig_region(r, 2, RIG_NEXT, RIG_NEXT_SIZE);
 	rig_region(r, 3, RIG_FAR, RIG_FAR_SIZE);
-	r->desc = (void *)r->mem.region[0].at;
-	r->avail = (void *)(r->mem.region[0].at + avail);
-	r->used = (void *)(r->mem.region[0].at + used);
 	r->size = size;
 	r->hdr_len = features & (RIG_V1 | RIG_MRG) ? 12 : 10;
-	r->avail_at = r->avail->idx = r->used->idx = base;
+	if (packed) {
+		rig_place_packed(r, base, &setup);
+	} else {
+		r->desc = (void *)r->mem.region[0].at;
+		r->avail = (void *)(r->mem.region[0].at + avail);
+		r->used = (void *)(r->mem.region[0].at + used);
+		r->avail_at = r->avail->idx = r->used->idx = base;
+		setup.desc_uva = (uintptr_t)r->desc;
+		setup.avail_uva = (uintptr_t)r->avail;
+		setup.used_uva = (uintptr_t)r->used;
+	}
 	r->call_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	setup.mem = &r->mem;
-	setup.desc_uva = (uintptr_t)r->desc;
-	setup.avail_uva = (uintptr_t)r->avail;
-	setup.used_uva = (uintptr_t)r->used;
 	setup.enabled = true;
 	setup.call_fd = r->call_fd;
 	if (vq_new(&r->q, &setup)) {
@@ -240,7 +276,7 @@ static inline void rig_make_frame(struct rig *r, const uint8_t *from, uint32_t l
 /** rig_in(), rig_out() - one turn of the switch's side; out gives all frames of the batch. */
 static inline unsigned rig_in(struct rig *r)
 {
-	return vq_split_in(r->q, &r->stats, &r->b);
+	return vq_in(r->q, &r->stats, &r->b);
 }
 
 static inline unsigned rig_out(struct rig *r)
@@ -249,7 +285,7 @@ static inline unsigned rig_out(struct rig *r)
 
 	for (i = 0; i < r->b.n; i++)
 		which[i] = i;
-	return vq_split_out(r->q, &r->stats, &r->b, which, r->b.n);
+	return vq_out(r->q, &r->stats, &r->b, which, r->b.n);
 }
 
 /** rig_calls() - how often the guest was called since the last time. */

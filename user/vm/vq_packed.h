@@ -194,12 +194,9 @@ static inline unsigned enter_indirect(struct vq *q, struct chain *c)
 	return load_entry(c);
 }
 
-static inline unsigned load_desc(struct vq *q, struct chain *c)
+static inline unsigned load_desc(struct vq *q, struct chain *c, uint64_t rest)
 {
-	const struct vring_packed_desc *d = &q->ring[c->place.at];
-	uint64_t rest = read_rest(d);
-
-	c->gpa = le64toh(__atomic_load_n(&d->addr, __ATOMIC_RELAXED));
+	c->gpa = le64toh(__atomic_load_n(&q->ring[c->place.at].addr, __ATOMIC_RELAXED));
 	c->len = (uint32_t)rest;
 	c->id = rest >> 32 & UINT16_MAX;
 	c->flags = rest >> 48;
@@ -208,11 +205,15 @@ static inline unsigned load_desc(struct vq *q, struct chain *c)
 	return c->flags & VRING_DESC_F_INDIRECT ? enter_indirect(q, c) : VQ_OK;
 }
 
-/* The chain at @place, which is available; @left descriptors of the ring may be taken. */
-static inline unsigned chain_open(struct vq *q, struct chain *c, struct place place, unsigned left)
+/* The chain at @place, which reads @rest; @left descriptors of the ring may be taken. */
+static inline unsigned chain_open(struct vq *q, struct chain *c, struct place place, unsigned left,
+				  uint64_t rest)
 {
-	*c = (struct chain){.place = place, .left = (left < CHAIN_MAX ? left : CHAIN_MAX) - 1};
-	return load_desc(q, c);
+	c->place = place;
+	c->length = 0;
+	c->left = (left < CHAIN_MAX ? left : CHAIN_MAX) - 1;
+	c->table = NULL;
+	return load_desc(q, c, rest);
 }
 
 static inline bool chain_has_next(const struct chain *c)
@@ -227,7 +228,7 @@ static inline unsigned chain_next(struct vq *q, struct chain *c)
 	if (c->table)
 		return load_entry(c);
 	c->place = place_behind(q, c->place, 1);
-	return load_desc(q, c);
+	return load_desc(q, c, read_rest(&q->ring[c->place.at]));
 }
 
 /*

@@ -9,7 +9,7 @@ static unsigned take_chain(struct vq *q, struct batch *b, struct chain *c, unsig
 	struct taking t = {.first = b->n_pieces};
 	unsigned err, end;
 
-	err = chain_open(q, c, avail_place(q), q->left);
+	err = chain_open(q, c, avail_place(q), q->left, read_rest(&q->ring[q->avail_at]));
 	while (!err) {
 		++*steps;
 		if (c->write)
@@ -152,11 +152,16 @@ unsigned vq_packed_in(struct vq *q, struct vxs_port_stats *stats, struct batch *
 /* Marks @n chains of one descriptor used: id and length may stay as they are (2.8.5). */
 static inline struct place use_singles(struct vq *q, struct place p, unsigned n)
 {
-	const uint16_t first = q->used_at;
+	unsigned i, run;
 
-	for (; n; n--, p = place_behind(q, p, 1))
-		if (p.at != first) /* whose turn is at the end */
-			write_flags(&q->ring[p.at], flags_used(p.wrap));
+	for (; n; n -= run, p = place_behind(q, p, run)) {
+		const uint16_t flags = flags_used(p.wrap);
+		struct vring_packed_desc *d = &q->ring[p.at];
+
+		run = n < q->size - p.at ? n : q->size - p.at;
+		for (i = p.at == q->used_at; i < run; i++) /* whose turn is at the end */
+			write_flags(d + i, flags);
+	}
 	return p;
 }
 

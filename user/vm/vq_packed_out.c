@@ -10,13 +10,13 @@
 
 /* Memory of one chain, or as much of it as is needed; all of the chain is walked over. */
 static inline unsigned room_in_chain(struct vq *q, struct room *r, struct place p, unsigned left,
-				     struct vq_chain *found)
+				     uint64_t rest, struct vq_chain *found)
 {
 	unsigned err, steps = 0;
 	struct chain c;
 
 	found->written = 0;
-	for (err = chain_open(q, &c, p, left); !err; err = chain_next(q, &c)) {
+	for (err = chain_open(q, &c, p, left, rest); !err; err = chain_next(q, &c)) {
 		if (!c.write)
 			return VQ_BAD_ORDER;
 		err = room_add(q, r, c.gpa, c.len, &found->written);
@@ -32,12 +32,12 @@ static inline unsigned room_in_chain(struct vq *q, struct room *r, struct place 
 }
 
 /* The same for a chain of one descriptor in one piece of memory; false: it isn't one. */
-static inline bool room_in_desc(struct vq *q, struct room *r, struct place p,
+static inline bool room_in_desc(struct vq *q, struct room *r, struct place p, uint64_t rest,
 				struct vq_chain *found)
 {
 	const struct vring_packed_desc *d = &q->ring[p.at];
-	uint64_t rest = read_rest(d), off;
 	uint32_t len = (uint32_t)rest;
+	uint64_t off;
 
 	found->id = rest >> 32 & UINT16_MAX;
 	found->length = 1;
@@ -69,13 +69,15 @@ static __always_inline unsigned packed_find(struct vq *q, struct room *r, unsign
 	(void)n_avail;
 	for (;;) {
 		struct vq_chain *found = &q->chain[n];
+		uint64_t rest;
 
 		if (!left)
 			return q->left == q->size ? PUT_SHORT : PUT_FULL;
-		if (!rest_is_avail(read_rest(&q->ring[p.at]), p.wrap))
+		rest = read_rest(&q->ring[p.at]);
+		if (!rest_is_avail(rest, p.wrap))
 			return PUT_FULL;
-		if (!room_in_desc(q, r, p, found)) {
-			err = room_in_chain(q, r, p, left, found);
+		if (!room_in_desc(q, r, p, rest, found)) {
+			err = room_in_chain(q, r, p, left, rest, found);
 			if (err)
 				return err;
 		}
