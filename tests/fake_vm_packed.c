@@ -43,6 +43,8 @@ static uint16_t turn(bool wrap)
 }
 
 /* The part of a descriptor that changes hands, in one word: the driver fills it in again. */
+typedef uint64_t __attribute__((may_alias)) packed_word;
+
 static uint64_t rest_of(uint32_t len, uint16_t id, uint16_t flags)
 {
 	return len | (uint64_t)id << 32 | (uint64_t)flags << 48;
@@ -55,8 +57,9 @@ static void put_desc(struct fake_vq *q, uint64_t addr, uint32_t len, uint16_t id
 	struct place p = {q->avail_at, q->avail_wrap};
 
 	d->addr = addr;
-	d->len = len;
-	d->id = id;
+	/* the back-end may be looking at the flags, and then reads these as well */
+	__atomic_store_n(&d->len, len, __ATOMIC_RELAXED);
+	__atomic_store_n(&d->id, id, __ATOMIC_RELAXED);
 	if (!q->n_new++) {
 		q->first_at = q->avail_at;
 		q->first_flags = flags;
@@ -365,8 +368,8 @@ static void packed_bench_offer(struct fake_vq *q, unsigned n)
 	q->first_at = at;
 	q->first_flags = flags;
 	/* all but the flags of the first, whose old ones say that it is not available yet */
-	q->ring[at].len = len;
-	q->ring[at].id = q->id[at];
+	__atomic_store_n(&q->ring[at].len, len, __ATOMIC_RELAXED);
+	__atomic_store_n(&q->ring[at].id, q->id[at], __ATOMIC_RELAXED);
 	while (--n) {
 		uint64_t rest;
 
@@ -376,7 +379,7 @@ static void packed_bench_offer(struct fake_vq *q, unsigned n)
 			flags ^= AVAIL | USED;
 		}
 		rest = rest_of(len, q->id[at], flags);
-		memcpy(&q->ring[at].len, &rest, sizeof(rest));
+		__atomic_store_n((packed_word *)&q->ring[at].len, rest, __ATOMIC_RELAXED);
 	}
 	if (++at == q->size) {
 		at = 0;

@@ -370,7 +370,7 @@ static const struct way {
 	unsigned kinds; /* of rings, the first ones */
 } ways[] = {
 	{"vm-vm", false, false, KINDS},
-	{"wire-vm", true, false, KINDS},
+	{"wire-vm", true, false, 5},
 	{"vm-wire", false, true, 1},
 };
 

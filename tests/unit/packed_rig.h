@@ -30,8 +30,9 @@ static inline void packed_desc(struct rig *r, uint64_t gpa, uint32_t len, uint16
 	struct vring_packed_desc *d = &r->ring[r->avail_at];
 
 	d->addr = gpa;
-	d->len = len;
-	d->id = id;
+	/* the switch may be looking at the flags, and then reads these as well */
+	__atomic_store_n(&d->len, len, __ATOMIC_RELAXED);
+	__atomic_store_n(&d->id, id, __ATOMIC_RELAXED);
 	__atomic_store_n(&d->flags, flags, __ATOMIC_RELEASE);
 	packed_step(r, &r->avail_at, &r->avail_wrap, 1);
 }

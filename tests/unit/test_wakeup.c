@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* A worker over real split rings: no wake-up is ever lost, and no kick is asked for in vain. */
-#include "vq_rig.h"
+/* A worker over real rings: no wake-up is ever lost, and no kick is asked for in vain. */
+#include "packed_rig.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -23,7 +23,7 @@
 #define SILENT  48    /* queues beside that ring */
 #define LOST_MS 10000 /* a worker that isn't asleep needs far less, however busy the machine is */
 #if defined(__SANITIZE_THREAD__)
-#define RACES 20000 /* of each kind; there are four */
+#define RACES 20000 /* of each kind; there are six */
 #elif defined(__SANITIZE_ADDRESS__)
 #define RACES 50000
 #else
@@ -45,7 +45,7 @@ static unsigned guest_in(struct port *p, struct worker *by, unsigned queue, stru
 
 	(void)by;
 	(void)queue;
-	taken = vq_split_in(g->r->q, p->stats, b);
+	taken = vq_in(g->r->q, p->stats, b);
 	b->n = 0; /* it is about the ring: the frames go nowhere */
 	return taken;
 }
@@ -55,14 +55,14 @@ static void guest_done(struct port *p, struct worker *by, unsigned queue, struct
 	(void)by;
 	(void)queue;
 	(void)b;
-	vq_split_done(((struct guest *)p)->r->q);
+	vq_done(((struct guest *)p)->r->q);
 }
 
 static bool guest_wait(struct port *p, struct worker *by, unsigned queue, bool on)
 {
 	(void)by;
 	(void)queue;
-	return vq_split_wait(((struct guest *)p)->r->q, on);
+	return vq_wait(((struct guest *)p)->r->q, on);
 }
 
 static const struct port_ops guest_ops = {
@@ -166,10 +166,10 @@ static void setup(uint64_t features, enum poll_mode poll, unsigned idle_us, bool
 
 	guest = (struct guest){.port = {.ops = &guest_ops, .id = 5, .n_in = 1}};
 	guest.port.kind = VXS_KIND_VM;
-	guest.r = rig_new(RING, RIG_V1 | features, 0);
+	guest.r = rig_new(RING, RIG_V1 | features, features & RIG_PACKED ? 0x8000 : 0);
 	guest.port.stats = &guest.r->stats;
 	guest.r->q->call_fd = -1; /* the driver polls the used ring */
-	for (i = 0; i < RING; i++)
+	for (i = 0; i < RING && !guest.r->ring; i++)
 		rig_desc(guest.r->desc, i, RIG_DATA, 12 + 60, 0, 0);
 	guest.kick_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	sw.fdb = fdb_new();
@@ -193,25 +193,37 @@ static void teardown(void)
 	sched_setaffinity(0, sizeof(cpus), &cpus);
 }
 
+static void offer_split(struct rig *r)
+{
+	uint16_t at = r->avail_at++;
+
+	__atomic_store_n(&r->avail->ring[at & (RING - 1)], at & (RING - 1), __ATOMIC_RELAXED);
+	__atomic_store_n(&r->avail->idx, r->avail_at, __ATOMIC_RELEASE);
+}
+
+static bool wants_kick_split(const struct rig *r)
+{
+	uint16_t event;
+
+	if (!r->q->event_idx)
+		return !(__atomic_load_n(&r->used->flags, __ATOMIC_RELAXED) &
+			 VRING_USED_F_NO_NOTIFY);
+	event = __atomic_load_n((uint16_t *)&r->used->ring[RING], __ATOMIC_RELAXED);
+	return vring_need_event(event, r->avail_at, r->avail_at - 1);
+}
+
 /* Offers a frame, and kicks if the worker wants that (virtio 1.2, 2.7.13). */
 static void offer(void)
 {
 	struct rig *r = guest.r;
-	uint16_t at = r->avail_at++, event;
-	bool want;
 
-	__atomic_store_n(&r->avail->ring[at & (RING - 1)], at & (RING - 1), __ATOMIC_RELAXED);
-	__atomic_store_n(&r->avail->idx, r->avail_at, __ATOMIC_RELEASE);
-	/* Pairs with vq_split_wait()'s: the worker sees our frame, or we see its wish. */
+	if (r->ring)
+		packed_offer(r, RIG_DATA, 12 + 60, r->avail_at, 0);
+	else
+		offer_split(r);
+	/* Pairs with vq_wait()'s: the worker sees our frame, or we see its wish. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (r->q->event_idx) {
-		event = __atomic_load_n((uint16_t *)&r->used->ring[RING], __ATOMIC_RELAXED);
-		want = vring_need_event(event, r->avail_at, at);
-	} else {
-		want = !(__atomic_load_n(&r->used->flags, __ATOMIC_RELAXED) &
-			 VRING_USED_F_NO_NOTIFY);
-	}
-	if (!want)
+	if (!(r->ring ? packed_wants_kick(r, 1) : wants_kick_split(r)))
 		return;
 	eventfd_write(guest.kick_fd, 1);
 	guest.kicks++;
@@ -219,7 +231,11 @@ static void offer(void)
 
 static bool is_back(void *arg)
 {
+	struct vring_packed_desc d;
+
 	(void)arg;
+	if (guest.r->ring)
+		return packed_used(guest.r, &d);
 	return __atomic_load_n(&guest.r->used->idx, __ATOMIC_ACQUIRE) == guest.r->avail_at;
 }
 
@@ -326,6 +342,21 @@ static void test_race_event_interrupt(void)
 	race(RIG_EVENT, POLL_INTERRUPT, 0);
 }
 
+static void test_race_packed_adaptive(void)
+{
+	race(RIG_PACKED, POLL_ADAPTIVE, 1);
+}
+
+static void test_race_packed_event(void)
+{
+	race(RIG_PACKED | RIG_EVENT, POLL_INTERRUPT, 0);
+}
+
+static void test_race_packed_rest(void)
+{
+	race_rest(RIG_PACKED | RIG_EVENT, POLL_ADAPTIVE);
+}
+
 static void test_race_flag_rest(void)
 {
 	race_rest(0, POLL_ADAPTIVE);
@@ -365,6 +396,12 @@ static void test_polls_event(void)
 	polls(RIG_EVENT, 2);
 }
 
+/* Silence is a flag of its own in a packed ring. */
+static void test_polls_packed(void)
+{
+	polls(RIG_PACKED | RIG_EVENT, 0);
+}
+
 static const struct check tests[] = {
 	{"race_flag_adaptive", test_race_flag_adaptive},
 	{"race_flag_interrupt", test_race_flag_interrupt},
@@ -374,6 +411,10 @@ static const struct check tests[] = {
 	{"race_event_rest", test_race_event_rest},
 	{"polls_flag", test_polls_flag},
 	{"polls_event", test_polls_event},
+	{"race_packed_adaptive", test_race_packed_adaptive},
+	{"race_packed_event", test_race_packed_event},
+	{"race_packed_rest", test_race_packed_rest},
+	{"polls_packed", test_polls_packed},
 	{},
 };
 

@@ -45,7 +45,12 @@ typedef uint64_t __attribute__((may_alias)) packed_word;
 
 static __always_inline uint64_t read_rest(const struct vring_packed_desc *d)
 {
-	return le64toh(__atomic_load_n((const packed_word *)&d->len, __ATOMIC_ACQUIRE));
+	uint64_t rest = le64toh(__atomic_load_n((const packed_word *)&d->len, __ATOMIC_ACQUIRE));
+
+#ifdef __SANITIZE_THREAD__ /* which only sees an acquire of what was released: drivers do flags */
+	(void)__atomic_load_n(&d->flags, __ATOMIC_ACQUIRE);
+#endif
+	return rest;
 }
 
 static __always_inline uint64_t rest_of(uint32_t len, uint16_t id, uint16_t flags)
@@ -213,6 +218,7 @@ static inline unsigned chain_open(struct vq *q, struct chain *c, struct place pl
 	c->length = 0;
 	c->left = (left < CHAIN_MAX ? left : CHAIN_MAX) - 1;
 	c->table = NULL;
+	c->entries = 0;
 	return load_desc(q, c, rest);
 }
 
