@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Frames to a VM: its receive queues, filled by any worker. */
+#include "offload/flow.h"
 #include "switch/rcu.h"
 #include "switch/worker.h"
 #include "vm/vm.h"
@@ -35,22 +36,14 @@ static struct vq *next_queue(struct vm *vm, unsigned *queue)
 	return NULL;
 }
 
-/*
- * The guest's receive queue follows from the queue that the batch came in by: a flow stays in one
- * in-queue (the sending guest or the NIC's RSS sees to that), so it stays in order here, and where
- * the source spreads flows, so do we, without looking at a frame.
- */
-void vm_out(struct port *p, struct worker *w, const struct batch *b, const uint16_t *which,
-	    unsigned n)
+/* All of them to one receive queue. */
+static void put(struct vm *vm, struct worker *w, unsigned queue, const struct batch *b,
+		const uint16_t *which, unsigned n)
 {
-	struct vm *vm = vm_of(p);
-	unsigned n_out = __atomic_load_n(&vm->n_out, __ATOMIC_RELAXED);
-	unsigned queue = n_out > 1 ? b->in_queue % n_out : 0;
-	struct vq *q = rcu_get(vm->out[queue]);
+	struct port *p = &vm->port;
 	struct vxs_port_stats *stats = port_stats(p, w);
-	uint32_t mtu = __atomic_load_n(&vm->mtu, __ATOMIC_RELAXED);
+	struct vq *q = rcu_get(vm->out[queue]);
 	uint64_t calls = stats->out_calls;
-	uint16_t fit[BATCH_FRAMES];
 	bool was_broken;
 
 	if (!q)
@@ -59,15 +52,72 @@ void vm_out(struct port *p, struct worker *w, const struct batch *b, const uint1
 		port_drop(p, w, not_running, n);
 		return;
 	}
-	if (mtu) {
-		n = fit_mtu(stats, mtu, b, which, n, fit);
-		which = fit;
-		if (!n)
-			return;
-	}
 	was_broken = __atomic_load_n(&q->broken, __ATOMIC_RELAXED);
 	vq_out(q, stats, b, which, n);
 	worker_syscalls(w, stats->out_calls - calls);
 	if (!was_broken && __atomic_load_n(&q->broken, __ATOMIC_RELAXED))
 		worker_event(w, EVENT_BROKEN, p->id, 2 * queue);
+}
+
+/*
+ * Each flow to a receive queue of its own choice, and in its order: frames are sorted by queue,
+ * stably, and each queue that gets any is visited once.
+ */
+static __attribute__((noinline)) void spread(struct vm *vm, struct worker *w, unsigned n_out,
+					     const struct batch *b, const uint16_t *which,
+					     unsigned n)
+{
+	uint16_t next[BATCH_FRAMES], sorted[BATCH_FRAMES];
+	uint16_t last[PORT_QUEUES_MAX] = {0}; /* of each queue, + 1; 0: none */
+	uint16_t first[PORT_QUEUES_MAX];
+	uint8_t used[PORT_QUEUES_MAX];
+	unsigned i, k, at, n_used = 0;
+
+	for (i = 0; i < n; i++) {
+		unsigned queue = flow_queue(flow_hash(b, which[i]), n_out);
+
+		if (last[queue]) {
+			next[last[queue] - 1] = i;
+		} else {
+			first[queue] = i;
+			used[n_used++] = queue;
+		}
+		last[queue] = i + 1;
+	}
+	if (n_used == 1) {
+		put(vm, w, used[0], b, which, n);
+		return;
+	}
+	for (i = 0; i < n_used; i++) {
+		for (k = 0, at = first[used[i]];; at = next[at]) {
+			sorted[k++] = which[at];
+			if (at + 1 == last[used[i]])
+				break;
+		}
+		put(vm, w, used[i], b, sorted, k);
+	}
+}
+
+/*
+ * With several receive queues, the flow decides: two workers that send to a guest meet at a queue's
+ * lock no more often than the guest's flows meet in a queue.
+ */
+void vm_out(struct port *p, struct worker *w, const struct batch *b, const uint16_t *which,
+	    unsigned n)
+{
+	struct vm *vm = vm_of(p);
+	unsigned n_out = __atomic_load_n(&vm->n_out, __ATOMIC_RELAXED);
+	uint32_t mtu = __atomic_load_n(&vm->mtu, __ATOMIC_RELAXED);
+	uint16_t fit[BATCH_FRAMES];
+
+	if (mtu) {
+		n = fit_mtu(port_stats(p, w), mtu, b, which, n, fit);
+		which = fit;
+		if (!n)
+			return;
+	}
+	if (n_out > 1)
+		spread(vm, w, n_out, b, which, n);
+	else
+		put(vm, w, 0, b, which, n);
 }
