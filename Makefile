@@ -88,7 +88,7 @@ BENCH := $(patsubst tests/%.c,$(BUILD)/tests/%,$(filter-out %.bpf.c,$(wildcard t
 E2E   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/e2e/*.c))
 FUZZ  := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAY := $(FUZZ:%=$(BUILD)/tests/fuzz/replay_%)
-TEST_OBJ := $(call obj,$(wildcard tests/check.c tests/fake_vm*.c tests/child.c tests/mark.c))
+TEST_OBJ := $(call obj,$(wildcard tests/check.c tests/fake_vm*.c tests/child.c tests/mark.c tests/reference.c))
 PATH_OBJ := $(call obj,$(filter-out tests/path/test_%,$(wildcard tests/path/*.c)))
 
 .PHONY: all tests check test bench bench-insn lint format fuzz install uninstall clean help

@@ -21,7 +21,7 @@
 
 #define START_MS  15000 /* to readiness; sanitizers are slow, and so is a busy machine */
 #define END_MS    10000
-#define WORDS_MAX 64
+#define WORDS_MAX 512
 
 /* The children that are open, for the signal handler. */
 static struct child *open_children[8];
@@ -203,7 +203,7 @@ static void become(struct child *c, const char *path, char **argv, int err_fd, p
 
 int child_spawn(struct child *c, const char *words)
 {
-	char path[4096], copy[4096],
+	char path[4096], copy[1 << 15],
 		*argv[WORDS_MAX] = {"vxsd", "--name", c->name, "--run-dir", c->run_dir};
 	const char *vxsd = program("VXSD", "vxsd", path);
 	pid_t parent = getpid();

@@ -296,7 +296,7 @@ static void random_batch(void)
 static void test_property(void)
 {
 	static const uint32_t takes[] = {TSO, TSO_ECN, TSO_ECN, OFFLOAD_TSO4 | OFFLOAD_CSUM};
-	const char *text = getenv("VXS_TEST_SEED");
+	const char *text = getenv("SEED");
 	uint64_t seed = text ? strtoull(text, NULL, 0) : 4;
 	unsigned i, frames = 0;
 	uint64_t was;
@@ -309,7 +309,7 @@ static void test_property(void)
 		frames += b.n;
 		if (run_from(any(4) ? 0 : any(b.n + 1), takes[any(4)]))
 			continue;
-		printf("--- batch %u: VXS_TEST_SEED=%llu\n", i, (unsigned long long)was);
+		printf("--- batch %u: SEED=%llu\n", i, (unsigned long long)was);
 		CU_FAIL("differs");
 		break;
 	}
