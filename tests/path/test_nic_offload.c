@@ -15,111 +15,13 @@
 
 #include <linux/if_ether.h>
 
+#include "gso.h"
 #include "nic_lab.h"
 #include "offload/offload.h"
 
-#define PAYLOAD_MAX 65000
-#define SEQ         0xfffff000u /* wraps within a large frame */
-#define PORT        4000
-
+static const uint8_t to_mac[6] = {2, 0, 0, 0, 0, 0xee}, from_mac[6] = {2, 0, 0, 0, 0, 7};
+static const uint8_t vm_mac[6] = {2, 0, 0, 0, 0, 2}; /* VM_A's */
 static bool entered;
-
-/* Who sends what: a row for each offload. */
-static const struct kind {
-	const char *name;
-	bool v6;
-	uint8_t proto, gso_type;
-} kinds[] = {
-	{"tso4", false, IPPROTO_TCP, VIRTIO_NET_HDR_GSO_TCPV4},
-	{"tso6", true, IPPROTO_TCP, VIRTIO_NET_HDR_GSO_TCPV6},
-	{"ecn4", false, IPPROTO_TCP, VIRTIO_NET_HDR_GSO_TCPV4 | VIRTIO_NET_HDR_GSO_ECN},
-	{"uso4", false, IPPROTO_UDP, VIRTIO_NET_HDR_GSO_UDP_L4},
-	{"uso6", true, IPPROTO_UDP, VIRTIO_NET_HDR_GSO_UDP_L4},
-	{"ufo4", false, IPPROTO_UDP, VIRTIO_NET_HDR_GSO_UDP},
-	{"ufo6", true, IPPROTO_UDP, VIRTIO_NET_HDR_GSO_UDP},
-};
-#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
-
-static uint8_t pattern(unsigned i)
-{
-	return i * 7 + i / 251;
-}
-
-static void put16(uint8_t *at, unsigned value)
-{
-	at[0] = value >> 8;
-	at[1] = value;
-}
-
-static unsigned get16(const uint8_t *at)
-{
-	return at[0] << 8 | at[1];
-}
-
-/* The Internet checksum as in RFC 1071, slow and clear; @sum: what is to be added. */
-static uint16_t sum_up(const uint8_t *at, unsigned len, uint32_t sum)
-{
-	unsigned i;
-
-	for (i = 0; i < len; i++)
-		sum += i & 1 ? at[i] : at[i] << 8;
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return sum;
-}
-
-static uint16_t sum_pseudo(const uint8_t *ip, bool v6, uint8_t proto, unsigned l4_len)
-{
-	return v6 ? sum_up(ip + 8, 32, proto + l4_len) : sum_up(ip + 12, 8, proto + l4_len);
-}
-
-/* A guest's frame of @kind with @len bytes of payload; what it costs in headers. */
-static unsigned make(uint8_t *to, const struct kind *k, bool tag, unsigned len,
-		     struct frame_offload *o)
-{
-	unsigned l3 = tag ? 18 : 14, l4 = l3 + (k->v6 ? 40 : 20), i;
-	unsigned hdr = l4 + (k->proto == IPPROTO_TCP ? 20 : 8), l4_len = hdr - l4 + len;
-	unsigned sum = l4 + (k->proto == IPPROTO_TCP ? 16 : 6);
-	uint8_t *ip = to + l3;
-
-	memset(to, 0, hdr);
-	nic_lab_mac(0xee, to);
-	nic_lab_mac(7, to + 6);
-	if (tag)
-		memcpy(to + 12, (uint8_t[4]){0x81, 0, 0, 5}, 4);
-	put16(to + l3 - 2, k->v6 ? ETH_P_IPV6 : ETH_P_IP);
-	if (k->v6) {
-		memcpy(ip, (uint8_t[8]){0x60, 0, 0, 0, l4_len >> 8, l4_len, k->proto, 64}, 8);
-		for (i = 8; i < 40; i++)
-			ip[i] = 0xfd + i;
-	} else {
-		memcpy(ip, (uint8_t[20]){0x45, 0, 0,  0, 0x12, 0x34, 0,  0, 64, k->proto,
-					 0,    0, 10, 0, 0,    1,    10, 0, 0,  2},
-		       20);
-		put16(ip + 2, 20 + l4_len);
-		put16(ip + 10, ~sum_up(ip, 20, 0));
-	}
-	put16(to + l4, PORT);
-	put16(to + l4 + 2, PORT + 1);
-	if (k->proto == IPPROTO_TCP) {
-		put16(to + l4 + 4, SEQ >> 16);
-		put16(to + l4 + 6, SEQ & 0xffff);
-		to[l4 + 12] = 5 << 4;
-		to[l4 + 13] = 0x18; /* ACK, PSH */
-	} else {
-		put16(to + l4 + 4, l4_len);
-	}
-	put16(to + sum, sum_pseudo(ip, k->v6, k->proto, l4_len));
-	for (i = 0; i < len; i++)
-		to[hdr + i] = pattern(i);
-	*o = (struct frame_offload){
-		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-		.csum_start = l4,
-		.csum_offset = sum - l4,
-		.hdr_len = hdr,
-	};
-	return hdr;
-}
 
 /* Gives @n copies of a frame, in pieces, to the NIC. */
 static void out(struct nic_lab *l, const uint8_t *data, uint32_t len, const struct frame_offload *o,
@@ -150,54 +52,8 @@ static void out(struct nic_lab *l, const uint8_t *data, uint32_t len, const stru
 	p->ops->out(p, l->worker, b, which, n);
 }
 
-/* What came out of one frame, put together again. */
-struct seen {
-	unsigned frames, bytes, longest;
-	bool bad;
-	uint8_t data[PAYLOAD_MAX + 100]; /* payload; for UFO the whole datagram */
-};
-
-static void see_fragment(struct seen *s, const uint8_t *at, unsigned len, unsigned offset)
-{
-	if (offset + len > sizeof(s->data))
-		return;
-	memcpy(s->data + offset, at, len);
-	s->bytes += len;
-}
-
-/* Judges one frame as a receiver would; the kernel has taken a tag away. */
-static void see(struct seen *s, const struct kind *k, const uint8_t *at, unsigned len)
-{
-	const uint8_t *ip = at + 14, *l4 = ip + (k->v6 ? 40 : 20);
-	unsigned ip_len = k->v6 ? 40 + get16(ip + 4) : get16(ip + 2), l4_len, hdr;
-
-	s->frames++;
-	s->longest = len > s->longest ? len : s->longest;
-	s->bad |= get16(at + 12) != (k->v6 ? ETH_P_IPV6 : ETH_P_IP) || 14 + ip_len != len;
-	if (s->bad)
-		return;
-	l4_len = at + len - l4;
-	s->bad |= !k->v6 && sum_up(ip, 20, 0) != 0xffff;
-	if (!k->v6 && get16(ip + 6) & 0x3fff) {
-		see_fragment(s, l4, l4_len, (get16(ip + 6) & 0x1fff) * 8);
-		return;
-	}
-	if (k->v6 && ip[6] == IPPROTO_FRAGMENT) {
-		see_fragment(s, l4 + 8, l4_len - 8, get16(l4 + 2) & ~7u);
-		return;
-	}
-	hdr = k->proto == IPPROTO_TCP ? 20 : 8;
-	s->bad |= sum_up(l4, l4_len, sum_pseudo(ip, k->v6, k->proto, l4_len)) != 0xffff;
-	if (k->proto == IPPROTO_TCP)
-		see_fragment(s, l4 + hdr, l4_len - hdr,
-			     ((uint32_t)get16(l4 + 4) << 16 | get16(l4 + 6)) - SEQ);
-	else /* in the order that they came in */
-		see_fragment(s, l4 + hdr, l4_len - hdr, s->bytes);
-	s->bad |= k->proto == IPPROTO_UDP && get16(l4 + 4) != l4_len;
-}
-
 /* Takes @n frames off the wire. */
-static void receive(struct nic_lab *l, struct seen *s, const struct kind *k, unsigned n)
+static void receive(struct nic_lab *l, struct gso_seen *s, const struct gso_kind *k, unsigned n)
 {
 	struct pollfd p = {.fd = l->wire_fd, .events = POLLIN};
 	uint8_t frame[NIC_LAB_FRAME];
@@ -207,25 +63,15 @@ static void receive(struct nic_lab *l, struct seen *s, const struct kind *k, uns
 	while (poll(&p, 1, s->frames < n ? 5000 : 0) > 0) {
 		len = recv(l->wire_fd, frame, sizeof(frame), MSG_DONTWAIT);
 		if (len >= 14 && frame[5] == 0xee)
-			see(s, k, frame, len);
+			gso_see(s, k, frame, len);
 	}
 }
 
-static bool payload_is_right(const struct seen *s, unsigned len, unsigned skip)
-{
-	unsigned i;
-
-	for (i = 0; i < len; i++)
-		if (s->data[skip + i] != pattern(i))
-			return false;
-	return s->bytes == skip + len;
-}
-
-static struct seen seen;
-static uint8_t data[PAYLOAD_MAX + 100];
+static struct gso_seen seen;
+static uint8_t data[GSO_PAYLOAD + 100];
 
 /* One frame of @len bytes of payload, to be cut at @size. */
-static void try(struct nic_lab *l, const struct kind *k, bool tag, unsigned len, unsigned size)
+static void try(struct nic_lab *l, const struct gso_kind *k, bool tag, unsigned len, unsigned size)
 {
 	struct vxs_port_stats *st = &l->stats[VXS_PORT_UPLINK];
 	bool ufo = k->gso_type == VIRTIO_NET_HDR_GSO_UDP;
@@ -233,7 +79,7 @@ static void try(struct nic_lab *l, const struct kind *k, bool tag, unsigned len,
 	unsigned hdr, n = (len + size - 1) / size, skip = 0, mtu = l->nic->mtu;
 	struct frame_offload o;
 
-	hdr = make(data, k, tag, len, &o);
+	hdr = gso_make(data, k, to_mac, from_mac, tag, len, &o);
 	o.gso_type = k->gso_type;
 	o.gso_size = size;
 	/* IP fragments: the first has the UDP header, and each fits what gso_size says. */
@@ -243,13 +89,13 @@ static void try(struct nic_lab *l, const struct kind *k, bool tag, unsigned len,
 	}
 	out(l, data, hdr + len, &o, 1);
 	receive(l, &seen, k, n);
-	if (seen.frames != n || seen.bad || !payload_is_right(&seen, len, skip))
+	if (seen.frames != n || seen.bad || !gso_is_right(&seen, len, skip))
 		printf("--- %s%s, %u bytes by %u: %u frames of %u, %u bytes%s\n", k->name,
 		       tag ? " tagged" : "", len, size, seen.frames, n, seen.bytes,
 		       seen.bad ? ", bad" : "");
 	CU_ASSERT_EQUAL(seen.frames, n);
 	CU_ASSERT(!seen.bad);
-	CU_ASSERT(payload_is_right(&seen, len, skip));
+	CU_ASSERT(gso_is_right(&seen, len, skip));
 	CU_ASSERT(seen.longest <= mtu + 14);
 	CU_ASSERT_EQUAL(st->out_frames - frames, n);
 	CU_ASSERT(st->out_bytes - bytes >= hdr + len);
@@ -258,12 +104,12 @@ static void try(struct nic_lab *l, const struct kind *k, bool tag, unsigned len,
 		const uint8_t *ip = data + (tag ? 18 : 14);
 
 		CU_ASSERT_EQUAL(
-			sum_up(seen.data, len + 8, sum_pseudo(ip, k->v6, k->proto, len + 8)),
+			gso_sum(seen.data, len + 8, gso_sum_pseudo(ip, k->v6, k->proto, len + 8)),
 			0xffff);
 	}
 }
 
-static unsigned fit(const struct kind *k, unsigned mtu)
+static unsigned fit(const struct gso_kind *k, unsigned mtu)
 {
 	unsigned hdr = (k->v6 ? 40 : 20) + (k->proto == IPPROTO_TCP ? 20 : 8);
 
@@ -295,14 +141,14 @@ static void try_kinds(struct nic_lab *l, unsigned mtu)
 {
 	unsigned k, i;
 
-	for (k = 0; k < KINDS; k++) {
-		unsigned size = fit(&kinds[k], mtu);
+	for (k = 0; k < GSO_KINDS; k++) {
+		unsigned size = fit(&gso_kinds[k], mtu);
 		const unsigned lens[] = {1,        size - 1, size,          size + 1,
 					 2 * size, 64,       5 * size + 77, 60000};
 
 		for (i = 0; i < 2 * sizeof(lens) / sizeof(lens[0]); i++)
-			try(l, &kinds[k], i & 1, lens[i / 2], size);
-		try(l, &kinds[k], false, 4000, 104);
+			try(l, &gso_kinds[k], i & 1, lens[i / 2], size);
+		try(l, &gso_kinds[k], false, 4000, 104);
 	}
 }
 
@@ -347,14 +193,15 @@ static void try_csum(struct nic_lab *l)
 	struct frame_offload o;
 	unsigned k, i, hdr;
 
-	for (k = 0; k < KINDS; k++) {
+	for (k = 0; k < GSO_KINDS; k++) {
 		for (i = 0; i < 16; i++) {
-			hdr = make(data, &kinds[k], i & 1, lens[i / 2], &o);
+			hdr = gso_make(data, &gso_kinds[k], to_mac, from_mac, i & 1, lens[i / 2],
+				       &o);
 			out(l, data, hdr + lens[i / 2], &o, 1);
-			receive(l, &seen, &kinds[k], 1);
+			receive(l, &seen, &gso_kinds[k], 1);
 			CU_ASSERT_EQUAL(seen.frames, 1);
 			CU_ASSERT(!seen.bad);
-			CU_ASSERT(payload_is_right(&seen, lens[i / 2], 0));
+			CU_ASSERT(gso_is_right(&seen, lens[i / 2], 0));
 		}
 	}
 }
@@ -406,14 +253,14 @@ static void test_too_big(void)
 
 	if (!l)
 		return;
-	for (k = 0; k < KINDS; k++) {
-		hdr = make(data, &kinds[k], false, 20000, &o);
-		o.gso_type = kinds[k].gso_type;
-		o.gso_size = fit(&kinds[k], 1500) + 8;
+	for (k = 0; k < GSO_KINDS; k++) {
+		hdr = gso_make(data, &gso_kinds[k], to_mac, from_mac, false, 20000, &o);
+		o.gso_type = gso_kinds[k].gso_type;
+		o.gso_size = fit(&gso_kinds[k], 1500) + 8;
 		out(l, data, hdr + 20000, &o, 3);
 	}
-	CU_ASSERT_EQUAL(l->stats[VXS_PORT_UPLINK].drops.too_big, 3 * KINDS);
-	receive(l, &seen, &kinds[0], 0);
+	CU_ASSERT_EQUAL(l->stats[VXS_PORT_UPLINK].drops.too_big, 3 * GSO_KINDS);
+	receive(l, &seen, &gso_kinds[0], 0);
 	CU_ASSERT_EQUAL(seen.frames, 0);
 	check_complete(l);
 	nic_lab_free(l);
@@ -430,8 +277,8 @@ static void test_batch(void)
 	if (!l)
 		return;
 	st = &l->stats[VXS_PORT_UPLINK];
-	hdr = make(data, &kinds[0], false, 64000, &o);
-	o.gso_type = kinds[0].gso_type;
+	hdr = gso_make(data, &gso_kinds[0], to_mac, from_mac, false, 64000, &o);
+	o.gso_type = gso_kinds[0].gso_type;
 	o.gso_size = 1460;
 	out(l, data, hdr + 64000, &o, BATCH_FRAMES);
 	CU_ASSERT_EQUAL(st->out_frames, BATCH_FRAMES * (64000 / 1460 + 1));
@@ -446,27 +293,26 @@ static void test_batch(void)
 #define SIZE  1000 /* payload of a segment */
 
 /* Segment number @i of flow number @flow, finished, for VM_A. */
-static unsigned make_segment(uint8_t *to, const struct kind *k, unsigned flow, unsigned i)
+static unsigned make_segment(uint8_t *to, const struct gso_kind *k, unsigned flow, unsigned i)
 {
 	struct frame_offload o;
-	unsigned hdr = make(to, k, false, SIZE, &o), l4 = o.csum_start;
+	unsigned hdr = gso_make(to, k, vm_mac, from_mac, false, SIZE, &o), l4 = o.csum_start;
 
-	nic_lab_mac(VM_A, to);
 	if (!k->v6) {
-		put16(to + 14 + 4, 100 + i);
-		put16(to + 14 + 10, 0);
-		put16(to + 14 + 10, ~sum_up(to + 14, 20, 0));
+		gso_put16(to + 14 + 4, 100 + i);
+		gso_put16(to + 14 + 10, 0);
+		gso_put16(to + 14 + 10, ~gso_sum(to + 14, 20, 0));
 	}
-	put16(to + l4, PORT + flow);
-	put16(to + l4 + 4, (SEQ + i * SIZE) >> 16);
-	put16(to + l4 + 6, SEQ + i * SIZE);
+	gso_put16(to + l4, GSO_PORT + flow);
+	gso_put16(to + l4 + 4, (GSO_SEQ + i * SIZE) >> 16);
+	gso_put16(to + l4 + 6, GSO_SEQ + i * SIZE);
 	to[l4 + 13] = 0x10; /* ACK */
-	put16(to + l4 + 16, ~sum_up(to + l4, hdr - l4 + SIZE, 0));
+	gso_put16(to + l4 + 16, ~gso_sum(to + l4, hdr - l4 + SIZE, 0));
 	return hdr + SIZE;
 }
 
 /* @n segments of each flow from the wire, taken in as one batch; how many frames it has. */
-static unsigned come_in(struct nic_lab *l, const struct kind *k, unsigned n)
+static unsigned come_in(struct nic_lab *l, const struct gso_kind *k, unsigned n)
 {
 	struct port *p = nic_port(l->nic);
 	unsigned i, flow;
@@ -483,7 +329,7 @@ static void give_back(struct nic_lab *l)
 	nic_port(l->nic)->ops->done(nic_port(l->nic), l->worker, 0, &l->worker->batch);
 }
 
-static void check_joined(struct nic_lab *l, const struct kind *k, unsigned n)
+static void check_joined(struct nic_lab *l, const struct gso_kind *k, unsigned n)
 {
 	const struct batch *b = &l->worker->batch;
 	unsigned flow, hdr = k->v6 ? 74 : 54, i;
@@ -498,9 +344,9 @@ static void check_joined(struct nic_lab *l, const struct kind *k, unsigned n)
 		CU_ASSERT_EQUAL(f->offload.gso_size, SIZE);
 		CU_ASSERT_EQUAL_FATAL(f->len, hdr + n * SIZE);
 		CU_ASSERT_EQUAL(nic_lab_join(b, f, data), f->len);
-		CU_ASSERT_EQUAL(get16(data + hdr - 20), PORT + flow);
+		CU_ASSERT_EQUAL(gso_get16(data + hdr - 20), GSO_PORT + flow);
 		for (i = 0; i < n * SIZE; i++)
-			if (data[hdr + i] != pattern(i % SIZE))
+			if (data[hdr + i] != gso_pattern(i % SIZE))
 				break;
 		CU_ASSERT_EQUAL(i, n * SIZE);
 		CU_ASSERT(!l->nic->hashes || b->hash[flow]);
@@ -526,7 +372,7 @@ static struct nic_lab *gro_lab(uint32_t takes, bool no_gro)
 
 static void test_join(void)
 {
-	const struct kind *kind[] = {&kinds[0], &kinds[1]};
+	const struct gso_kind *kind[] = {&gso_kinds[0], &gso_kinds[1]};
 	struct nic_lab *l = gro_lab(OFFLOAD_CSUM | OFFLOAD_TSO4 | OFFLOAD_TSO6, false);
 	unsigned i;
 
