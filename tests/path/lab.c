@@ -26,6 +26,11 @@ static unsigned long long now_ms(void)
 
 bool lab_open(struct lab *lab, unsigned queues, const char *words)
 {
+	return lab_open_mtu(lab, queues, words, 1500);
+}
+
+bool lab_open_mtu(struct lab *lab, unsigned queues, const char *words, unsigned mtu)
+{
 	int err;
 
 	memset(lab, 0, sizeof(*lab));
@@ -43,6 +48,8 @@ bool lab_open(struct lab *lab, unsigned queues, const char *words)
 		CU_FAIL("namespaces");
 		return false;
 	}
+	net_run(lab->net.host, "ip link set " NET_NIC " mtu %u", mtu);
+	net_run(lab->net.wire, "ip link set " NET_FAR " mtu %u", mtu);
 	err = child_open(&lab->vxsd, "/run");
 	if (err)
 		goto err;

@@ -42,6 +42,8 @@ struct lab {
  * returns.
  */
 bool lab_open(struct lab *lab, unsigned queues, const char *words);
+/** lab_open_mtu() - likewise, both ends of the veth having MTU @mtu. */
+bool lab_open_mtu(struct lab *lab, unsigned queues, const char *words, unsigned mtu);
 /** lab_full() - lab_open(), then VMs a and b (end[0], end[1]), wire and host (end[2], end[3]),
  * whose addresses the switch knows. @words have "--uplink nic0 --vm a --vm b". */
 bool lab_full(struct lab *lab, unsigned queues, const char *words);
