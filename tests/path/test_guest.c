@@ -48,6 +48,7 @@ struct guest {
 	struct end *end;
 	uint32_t ip;
 	unsigned arps, datagrams, broadcasts, bad;
+	unsigned open; /* datagrams whose checksum was left open; sent back so */
 };
 
 static void swap(uint8_t *x, uint8_t *y, size_t len)
@@ -84,16 +85,38 @@ static bool is_udp_right(const uint8_t *ip, size_t udp_len)
 	return is_right(add(udp, udp_len, add(ip + 12, 8, 17 + udp_len)));
 }
 
+/* A checksum left open holds the pseudo header's sum, which is the same on the way back. */
+static bool is_open_right(const struct guest *g, const uint8_t *f, size_t udp_len)
+{
+	const struct virtio_net_hdr *h = &g->end->vm->hdr.hdr;
+	const uint8_t *check = f + 40;
+	uint32_t sum = add(f + 26, 8, 17 + udp_len);
+
+	return g->end->vm->features & FAKE_VM_GUEST_CSUM && !h->gso_type && h->csum_start == 34 &&
+	       h->csum_offset == 6 && is_right(sum + 0xffff - (check[0] << 8 | check[1]));
+}
+
+static bool is_header_right(struct guest *g, const uint8_t *f, size_t udp_len, bool fragment)
+{
+	const struct virtio_net_hdr *h = &g->end->vm->hdr.hdr;
+
+	if (h->flags == VIRTIO_NET_HDR_F_NEEDS_CSUM) {
+		g->open++;
+		return is_open_right(g, f, udp_len);
+	}
+	return !h->flags && !h->gso_type && (fragment || is_udp_right(f + 14, udp_len));
+}
+
 static void answer_ip(struct guest *g, uint8_t *f, size_t len)
 {
+	struct virtio_net_hdr_mrg_rxbuf hdr = {.hdr = g->end->vm->hdr.hdr};
 	uint8_t *ip = f + 14;
 	size_t ip_len = ip[2] << 8 | ip[3];
 	unsigned fragment = (ip[6] & 0x3f) << 8 | ip[7];
 
 	if (ip[0] != 0x45 || ip[9] != 17 || ip_len + 14 > len)
 		return;
-	if (!is_right(add(ip, 20, 0)) || (!fragment && !is_udp_right(ip, ip_len - 20)) ||
-	    g->end->vm->hdr.hdr.flags || g->end->vm->hdr.hdr.gso_type)
+	if (!is_right(add(ip, 20, 0)) || !is_header_right(g, f, ip_len - 20, fragment))
 		g->bad++;
 	if (f[0] & 1) {
 		g->broadcasts++;
@@ -106,7 +129,10 @@ static void answer_ip(struct guest *g, uint8_t *f, size_t len)
 	swap(ip + 12, ip + 16, 4);
 	if (!(fragment & 0x1fff))
 		swap(ip + 20, ip + 22, 2);
-	end_raw(&lab, g->end, f, 14 + ip_len);
+	if (hdr.hdr.flags)
+		g->bad += fake_vm_send_hdr(g->end->vm, 0, &hdr, f, 14 + ip_len) != 0;
+	else
+		end_raw(&lab, g->end, f, 14 + ip_len);
 }
 
 static void serve(struct guest *g)
@@ -163,14 +189,16 @@ static bool echo(int sock, struct guest *g, const char *ip, size_t len, unsigned
 	       !memcmp(in, out, len);
 }
 
-static bool open_all(const char *words, struct guest g[2])
+/* Guest a has no offloads, b those of @offloads. */
+static bool open_two(const char *words, struct guest g[2], uint64_t offloads)
 {
+	struct fake_vm_options opt = {.features = FAKE_VM_ALL | offloads};
 	struct end *a, *b;
 
 	if (!lab_open(&lab, 1, words))
 		return false;
 	a = lab_vm(&lab, "a", NULL);
-	b = lab_vm(&lab, "b", NULL);
+	b = lab_vm(&lab, "b", &opt);
 	if (!a || !b) {
 		CU_FAIL("VMs");
 		lab_close(&lab);
@@ -182,6 +210,11 @@ static bool open_all(const char *words, struct guest g[2])
 	g[1].end = b;
 	g[1].ip = ip_of(GUEST_B);
 	return true;
+}
+
+static bool open_all(const char *words, struct guest g[2])
+{
+	return open_two(words, g, 0);
 }
 
 static const size_t lengths[] = {0, 1, 18, 100, 511, 1000, 1471, 1472, 4000, 20000};
@@ -226,6 +259,26 @@ static void test_udp_wire(void)
 static void test_udp_wire_off(void)
 {
 	udp(WORDS " --host off", true);
+}
+
+/* The host leaves checksums open, and the guest that takes that does so, too. */
+static void test_udp_host_open(void)
+{
+	struct guest g[2];
+	unsigned i;
+	int sock;
+
+	if (!open_two(WORDS, g, FAKE_VM_HOST_OFFLOADS | FAKE_VM_GUEST_OFFLOADS))
+		return;
+	sock = net_udp(&lab.net, lab.net.host, NET_HOST_IP, 5000);
+	CU_ASSERT_FATAL(sock >= 0);
+	for (i = 0; i < 40; i++)
+		CU_ASSERT(echo(sock, g, i & 1 ? GUEST_A : GUEST_B, lengths[i / 2 % N_LENGTHS], i));
+	CU_ASSERT_EQUAL(g[0].bad + g[1].bad, 0);
+	CU_ASSERT_EQUAL(g[0].open, 0);
+	CU_ASSERT(g[1].open >= 10);
+	close(sock);
+	lab_close(&lab);
 }
 
 /* Host and wire among themselves, through the same NIC. */
@@ -331,10 +384,15 @@ static void test_guest_asks(void)
 int main(int argc, char **argv)
 {
 	static const struct check tests[] = {
-		{"udp_host", test_udp_host},       {"udp_host_skb", test_udp_host_skb},
-		{"udp_wire", test_udp_wire},       {"udp_wire_off", test_udp_wire_off},
-		{"udp_kernels", test_udp_kernels}, {"udp_broadcast", test_udp_broadcast},
-		{"guest_asks", test_guest_asks},   {},
+		{"udp_host", test_udp_host},
+		{"udp_host_skb", test_udp_host_skb},
+		{"udp_host_open", test_udp_host_open},
+		{"udp_wire", test_udp_wire},
+		{"udp_wire_off", test_udp_wire_off},
+		{"udp_kernels", test_udp_kernels},
+		{"udp_broadcast", test_udp_broadcast},
+		{"guest_asks", test_guest_asks},
+		{},
 	};
 
 	return check_main("guest", tests, argc, argv);
