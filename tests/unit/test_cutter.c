@@ -342,6 +342,35 @@ static void test_checksum(void)
 	}
 }
 
+/* Anywhere in the frame, at odd places too: the sum of all from csum_start on, and the field's. */
+static void test_anywhere(void)
+{
+	struct spec s = {.payload = 301};
+	static uint8_t got[80000];
+	unsigned start, offset;
+
+	for (start = OFFLOAD_AT_MIN; start < 60; start++) {
+		for (offset = 0; offset < 40; offset++) {
+			struct frame *f;
+			struct cutter c;
+
+			pkt_make(&p, &s);
+			p.offload.csum_start = start;
+			p.offload.csum_offset = offset;
+			f = pkt_lend(&b, &p, 17, 0);
+			CU_ASSERT_TRUE_FATAL(offload_check(&b, f, OFFLOAD_ALL));
+			cutter_open(&c, &b, f, 0);
+			CU_ASSERT_TRUE_FATAL(cutter_next(&c));
+			CU_ASSERT_EQUAL(c.offload.flags, 0);
+			write_cut(&c, got, start & 1 ? 50 : 0, 0);
+			CU_ASSERT_FALSE(cutter_next(&c));
+			pkt_put16(p.at + start + offset,
+				  slow_finish(slow_add(0, p.at + start, p.len - start)));
+			CU_ASSERT_EQUAL_FATAL(memcmp(got, p.at, p.len), 0);
+		}
+	}
+}
+
 /* A guest that left the length out of its partial checksum is right all the same. */
 static void test_no_length(void)
 {
@@ -510,6 +539,7 @@ int main(int argc, char **argv)
 		{"udp", test_udp},
 		{"fragments", test_fragments},
 		{"checksum", test_checksum},
+		{"anywhere", test_anywhere},
 		{"no_length", test_no_length},
 		{"zero_sum", test_zero_sum},
 		{"passed_over", test_passed_over},
