@@ -159,8 +159,7 @@ static void check(const uint8_t *p, size_t n)
 	else
 		seen.other++;
 	if (why && seen.bad++ < MAX_TOLD)
-		fprintf(stderr, "frame %lu, %zu bytes: wrong %s\n",
-			seen.frames, n, why);
+		fprintf(stderr, "frame %lu, %zu bytes: wrong %s\n", seen.frames, n, why);
 }
 
 static int listen_on(const char *name)
