@@ -12,6 +12,7 @@
 guest_image=${VXS_GUEST_IMAGE:-$top/build/guest}
 guest_dir=${guest_dir:-}
 guest_memory=192 # MiB
+guest_enter=()	 # a command that runs QEMU elsewhere and becomes it: nsenter
 guest_serial=0
 
 # Which accelerator boots a guest here: /dev/kvm may exist and yet run no kernel. The answer is
@@ -56,7 +57,7 @@ guest_launch() {
 	[ "$accel" = tcg ] && cpu=qemu64
 	rm -f "$base.in" "$base.out"
 	mkfifo "$base.in" "$base.out" || return 1
-	qemu-system-x86_64 -name "$name" -machine "pc,accel=$accel" -cpu "$cpu" -m "$guest_memory" \
+	"${guest_enter[@]}" qemu-system-x86_64 -name "$name" -machine "pc,accel=$accel" -cpu "$cpu" -m "$guest_memory" \
 		-nodefaults -no-user-config -display none \
 		-kernel "$guest_image/vmlinuz" -initrd "$guest_image/initrd" \
 		-append "console=ttyS0 quiet panic=-1 vxs.name=$name $words" \

@@ -82,14 +82,19 @@ static inline struct fake_vm *bench_connect(const struct fake_vm_options *opt)
 	return vm;
 }
 
-/** bench_open() - a VM whose rings are ready to send @frame. */
-static inline struct fake_vm *bench_open(const char *socket, const uint8_t *frame, size_t len)
+/**
+ * bench_open() - a VM whose rings are ready to send @frame
+ * @more: features that are wanted besides the usual ones; what isn't offered is done without
+ */
+static inline struct fake_vm *bench_open(const char *socket, const uint8_t *frame, size_t len,
+					 uint64_t more)
 {
 	const struct fake_vm_options opt = {
 		.socket = socket,
 		.ring_size = BENCH_RING,
 		.buffer_size = bench_buffer(len),
 		.send_size = bench_buffer(len),
+		.features = FAKE_VM_ALL | more,
 	};
 	struct fake_vm *vm = bench_connect(&opt);
 

@@ -12,6 +12,9 @@
  * frame on its way, and the line also has the time of its way there and back, at the median and
  * further out: "p50 NS p99 NS p99.9 NS".
  *
+ * With --ring packed both guests have packed rings, with --in-order either kind is used in order;
+ * of a switch that doesn't offer that it says "none WHY".
+ *
  * With --tso frames are 60,000 bytes long and still to be segmented, and go one way; the line
  * begins with "bits BITS-PER-SECOND". Of a switch that can't be measured so it says "none WHY".
  * --unasked sends them though the switch didn't offer to take them, for one that looks at no header
@@ -24,14 +27,16 @@ static struct {
 	double seconds;
 	int cpu;
 	bool tso, large, unasked, listen;
+	uint64_t ring; /* features of it */
 } opt = {.mode = "one", .size = 64, .seconds = 1, .cpu = -1};
 
 static void usage(bool asked)
 {
 	fputs("usage: bench_pair --a SOCKET --b SOCKET [--mode one|both|ping] [--size BYTES]\n"
-	      "                  [--seconds S] [--cpu N]\n"
+	      "                  [--ring split|packed] [--in-order] [--seconds S] [--cpu N]\n"
 	      "       bench_pair --a SOCKET --b SOCKET --tso mergeable|large [--unasked]\n"
-	      "                  [--listen] [--seconds S] [--cpu N]\n",
+	      "                  [--listen] [--ring split|packed] [--in-order] [--seconds S] "
+	      "[--cpu N]\n",
 	      asked ? stdout : stderr);
 	exit(asked ? 0 : 2);
 }
@@ -41,6 +46,14 @@ static void parse_tso(const char *buffers)
 	opt.tso = true;
 	opt.large = !strcmp(buffers, "large");
 	if (!opt.large && strcmp(buffers, "mergeable") != 0)
+		usage(false);
+}
+
+static void parse_ring(const char *ring)
+{
+	if (!strcmp(ring, "packed"))
+		opt.ring |= FAKE_VM_PACKED;
+	else if (strcmp(ring, "split") != 0)
 		usage(false);
 }
 
@@ -56,6 +69,8 @@ static void parse(int argc, char **argv)
 		{"tso", required_argument, NULL, 'o'},
 		{"unasked", no_argument, NULL, 'u'},
 		{"listen", no_argument, NULL, 'l'},
+		{"ring", required_argument, NULL, 'r'},
+		{"in-order", no_argument, NULL, 'i'},
 		{"help", no_argument, NULL, 'H'},
 		{NULL, 0, NULL, 0},
 	};
@@ -78,6 +93,10 @@ static void parse(int argc, char **argv)
 			opt.unasked = true;
 		else if (o == 'l')
 			opt.listen = true;
+		else if (o == 'r')
+			parse_ring(optarg);
+		else if (o == 'i')
+			opt.ring |= FAKE_VM_IN_ORDER;
 		else if (o == 'o')
 			parse_tso(optarg);
 		else
@@ -219,6 +238,16 @@ static void run_ping(struct fake_vm *a, struct fake_vm *b)
 	bench_report(now - began, got, sent, got);
 }
 
+/* What of the rings one of the VMs can't have; NULL: nothing. */
+static const char *lacks_ring(const struct fake_vm *a, const struct fake_vm *b)
+{
+	uint64_t lacks = opt.ring & ~(a->features & b->features);
+
+	if (lacks & FAKE_VM_PACKED)
+		return "offers no packed rings";
+	return lacks ? "offers no rings in order" : NULL;
+}
+
 static bool can_tso(const struct fake_vm *vm)
 {
 	return opt.unasked || (vm->features & FAKE_VM_TSO) == FAKE_VM_TSO;
@@ -228,8 +257,11 @@ static bool can_tso(const struct fake_vm *vm)
 static const char *settle_tso(struct fake_vm *a, struct fake_vm *b)
 {
 	const struct fake_vq *q = &b->vq[0];
+	const char *why = lacks_ring(a, b);
 	uint64_t frames, bytes;
 
+	if (why)
+		return why;
 	if (!can_tso(a) || !can_tso(b))
 		return "offers no TSO";
 	if (!goes_through(a, b) || !goes_through(b, a))
@@ -272,8 +304,8 @@ static void tso(void)
 	struct virtio_net_hdr_mrg_rxbuf hdr;
 	int listen_a = opt.listen ? bench_listen(opt.a) : -1;
 	int listen_b = opt.listen ? bench_listen(opt.b) : -1;
-	struct fake_vm *a = bench_tso_open(opt.a, opt.large, listen_a);
-	struct fake_vm *b = bench_tso_open(opt.b, opt.large, listen_b);
+	struct fake_vm *a = bench_tso_open(opt.a, opt.large, listen_a, opt.ring);
+	struct fake_vm *b = bench_tso_open(opt.b, opt.large, listen_b, opt.ring);
 	const char *why;
 
 	hdr = bench_tso_frame(to_b, bench_mac_b, bench_mac_a);
@@ -291,10 +323,25 @@ static void tso(void)
 	fake_vm_close(b);
 }
 
+/* Frames that are ready for their ways; false: --mode is none of them. */
+static bool run(struct fake_vm *a, struct fake_vm *b)
+{
+	if (!strcmp(opt.mode, "one"))
+		run_flow(a, b, false);
+	else if (!strcmp(opt.mode, "both"))
+		run_flow(a, b, true);
+	else if (!strcmp(opt.mode, "ping"))
+		run_ping(a, b);
+	else
+		return false;
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	static uint8_t to_b[BENCH_FRAME], to_a[BENCH_FRAME];
 	struct fake_vm *a, *b;
+	const char *why;
 
 	parse(argc, argv);
 	bench_pin(opt.cpu);
@@ -304,17 +351,16 @@ int main(int argc, char **argv)
 	}
 	bench_frame(to_b, bench_mac_b, bench_mac_a, opt.size);
 	bench_frame(to_a, bench_mac_a, bench_mac_b, opt.size);
-	a = bench_open(opt.a, to_b, opt.size);
-	b = bench_open(opt.b, to_a, opt.size);
-	settle(a, b);
-	if (!strcmp(opt.mode, "one"))
-		run_flow(a, b, false);
-	else if (!strcmp(opt.mode, "both"))
-		run_flow(a, b, true);
-	else if (!strcmp(opt.mode, "ping"))
-		run_ping(a, b);
-	else
-		usage(false);
+	a = bench_open(opt.a, to_b, opt.size, opt.ring);
+	b = bench_open(opt.b, to_a, opt.size, opt.ring);
+	why = lacks_ring(a, b);
+	if (why) {
+		printf("none %s\n", why);
+	} else {
+		settle(a, b);
+		if (!run(a, b))
+			usage(false);
+	}
 	fake_vm_close(a);
 	fake_vm_close(b);
 	return 0;

@@ -133,17 +133,20 @@ static inline struct fake_vm *bench_accept(int server, const struct fake_vm_opti
  * @large:  receive buffers that hold a whole frame each, as of a guest without mergeable ones;
  *	    else pages, several of which make a frame
  * @server: -1, or a socket that listens for the switch: it has the other role
+ * @more:   features that are wanted besides
  *
  * What of it the switch offers stands in vm->features.
  */
-static inline struct fake_vm *bench_tso_open(const char *socket, bool large, int server)
+static inline struct fake_vm *bench_tso_open(const char *socket, bool large, int server,
+					     uint64_t more)
 {
 	const struct fake_vm_options opt = {
 		.socket = socket,
 		.ring_size = BENCH_RING,
 		.buffer_size = large ? bench_buffer(BENCH_TSO_SIZE) : BENCH_TSO_PAGE,
 		.send_size = bench_buffer(BENCH_TSO_SIZE),
-		.features = (large ? FAKE_VM_ALL & ~FAKE_VM_MRG_RXBUF : FAKE_VM_ALL) | FAKE_VM_TSO,
+		.features = (large ? FAKE_VM_ALL & ~FAKE_VM_MRG_RXBUF : FAKE_VM_ALL) | FAKE_VM_TSO |
+			    more,
 	};
 
 	return server < 0 ? bench_connect(&opt) : bench_accept(server, &opt);

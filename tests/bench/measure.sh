@@ -11,6 +11,9 @@
 #   calls   system calls per frame while the generator sends
 #   usage   CPU time and memory of a switch with idle VMs
 #   quiet   system calls a second of a switch with idle VMs
+#   layout  frames that go round between the switch and both ends of DPDK's testpmd, whose virtqueues
+#	    have that layout, and how busy testpmd was: at 100 % it is what the rate is limited by
+#   iperf   iperf3's TCP between two QEMU guests, and the same over a Linux bridge
 #
 # The switch is stopped before and after.
 
@@ -137,4 +140,100 @@ measure_usage() {
 		'{ kb[$1] = $2 } END { printf "cpu %s rss %d own %d", cpu, kb["VmRSS:"] * 1024,
 			(kb["RssAnon:"] + kb["RssFile:"]) * 1024 }' "/proc/$pid/status")
 	kill -STOP "$pid"
+}
+
+# A generator's standard input is a FIFO that stays open.
+tell() {
+	printf '%s\n' "$1" >&"$generator_in"
+}
+
+generator_says() {
+	[ "$(grep -acF "$1" "$work/generator")" -ge "${2:-1}" ] || pid_gone "$generator_pid"
+}
+
+# start_generator DIRECTORY LAYOUT
+start_generator() {
+	rm -f "$work/generator.in"
+	mkfifo "$work/generator.in"
+	exec {generator_in}<>"$work/generator.in"
+	stdbuf -oL dpdk-testpmd --lcores="0@$switch_cpu,1@$generator_cpu" --no-pci --in-memory \
+		--single-file-segments -m 256 --file-prefix "$id-generator" "${layout_eal[@]}" \
+		--vdev "net_virtio_user0,path=$1/a.sock,mac=02:76:78:73:05:0a,${layout_device[$2]}" \
+		--vdev "net_virtio_user1,path=$1/b.sock,mac=02:76:78:73:05:0b,${layout_device[$2]}" \
+		-- -i --nb-cores=1 --no-flush-rx --no-lsc-interrupt --total-num-mbufs=16384 \
+		--eth-peer=0,02:76:78:73:05:0b --eth-peer=1,02:76:78:73:05:0a \
+		<&"$generator_in" >"$work/generator" 2>&1 &
+	generator_pid=$!
+	wait_until 30 generator_says "testpmd>" && ! pid_gone "$generator_pid"
+}
+
+end_generator() {
+	if ! pid_gone "$generator_pid"; then
+		tell quit
+		wait_until 5 pid_gone "$generator_pid" || true
+	fi
+	stop_pid "$generator_pid" KILL || true
+	generator_pid=''
+	exec {generator_in}>&-
+	rm -rf "/run/dpdk/$id-generator"
+}
+
+# From testpmd's own figures: it counts between two questions, and its cycles while it has frames.
+loop_figures() {
+	tell "set record-core-cycles on"
+	tell "start tx_first 4" # bursts of 32 at each end: less than a ring holds, so none is lost
+	tell "show port stats all"
+	wait_until 5 generator_says "Tx-pps:" 2
+	sleep "$seconds"
+	tell "show port stats all"
+	wait_until 5 generator_says "Tx-pps:" 4
+	tell stop
+	wait_until 5 generator_says "CPU cycles/packet="
+	gawk '/Rx-pps:/ { n++; if (n > 2) rate += $2 }
+		match($0, /CPU cycles\/packet=([0-9.]+).* at ([0-9]+) MHz/, m) { cycles = m[1]; mhz = m[2] }
+		END { if (rate && mhz)
+			printf "rate %.0f generator %.1f", rate, rate * cycles / mhz / 1e4 }' "$work/generator"
+}
+
+measure_layout() {
+	local peer=$1 layout=$2 status=0
+	line=''
+	kill -CONT "${pid_of[$peer]}"
+	if ! start_generator "$work/$peer" "$layout"; then
+		cp "$work/generator" "$work/errors"
+		status=1
+	elif ! layout_taken "$layout" "$work/generator" >"$work/errors"; then
+		line="none doesn't offer the layout"
+	else
+		line=$(loop_figures)
+		[ -n "$line" ] || status=1
+		cp "$work/generator" "$work/errors"
+	fi
+	end_generator
+	kill -STOP "${pid_of[$peer]}"
+	return "$status"
+}
+
+# iperf3 FROM TO: bits a second
+guests_iperf() {
+	local rate guest
+	for guest in "$1" "$2"; do
+		kill -CONT "$(guest_pid "$guest")"
+	done
+	rate=$(guest_run "$1" "iperf3 -c ${guest_ip[$2]} -t $iperf_seconds -f m" 60 2>&1 |
+		tee "$work/errors" | megabits) || rate=''
+	for guest in "$1" "$2"; do
+		kill -STOP "$(guest_pid "$guest")"
+	done
+	[ -n "$rate" ] && echo $((rate * 1000000))
+}
+
+measure_iperf() {
+	local through bridged
+	kill -CONT "${pid_of[$1]}"
+	through=$(guests_iperf vxs-a vxs-b) || through=''
+	kill -STOP "${pid_of[$1]}"
+	[ -n "$through" ] || return 1
+	bridged=$(guests_iperf bridge-a bridge-b) || return 1
+	line="bits $through overbridge $(calc "$through / $bridged") bridge $bridged"
 }

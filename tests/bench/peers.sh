@@ -9,6 +9,8 @@
 #   tso   the same, and offers guests to take and give TCP segments of 64 KiB
 #   idle  the same, and has $idle_vms VMs connected that do nothing; a second one, without them, is
 #	  there in alone_pid, in $work/PEER/alone
+#   dpdk  as pair, and talked to by DPDK's testpmd
+#   qemu  as pair, and two QEMU guests run on it, and two more on a Linux bridge
 #   nic   listens on $work/PEER/a.sock, and has the veth nic_of[PEER], whose far end is far_of[PEER]
 #
 # GROUP+adaptive: one that may sleep when there is nothing to do, where it can; else it polls.
@@ -19,7 +21,7 @@ declare -A pid_of=() title=([vxs]=vxs [testpmd]=testpmd [ovs]=OVS-DPDK [ceiling]
 declare -A nic_of=([vxs]=nic [testpmd]=nic2 [ovs]=nic3 [ceiling]=nic4)
 declare -A far_of=([vxs]=port [testpmd]=port2 [ovs]=port3 [ceiling]=port4)
 all_peers=(vxs testpmd ovs ceiling)
-groups=(pair long tso nic idle idle+adaptive pair+adaptive nic+adaptive)
+groups=(pair long tso dpdk nic idle idle+adaptive qemu+adaptive pair+adaptive nic+adaptive)
 kill_only=() # processes that don't hear a polite signal
 pids=()
 
@@ -33,9 +35,13 @@ has_vxs() {
 }
 
 # takes_part PEER GROUP: testpmd has at most 32 ports, Open vSwitch has no mode without polling, and
-# the ceiling no table of ports that could be long.
+# the ceiling no table of ports that could be long. Layouts are compared with testpmd's alone, and
+# guests with those on a bridge.
 takes_part() {
-	[ "$1" = vxs ] || [[ $2 != idle* ]]
+	case $2 in
+	idle* | qemu*) [ "$1" = vxs ] ;;
+	dpdk) [ "$1" = vxs ] || [ "$1" = testpmd ] ;;
+	esac
 }
 
 start_vxs() {
@@ -58,7 +64,50 @@ start_vxs() {
 	vxsd_start "$host" --name "$id" --run-dir "$work/vxs" "${what[@]}" "${many[@]}" || return 1
 	started vxs "$vxsd_pid"
 	vxsd_pid=''
-	[[ $1 != idle* ]] || connect_idle "$work/vxs"
+	case $1 in
+	idle*) connect_idle "$work/vxs" ;;
+	qemu*) start_guests ;;
+	esac
+}
+
+# Two guests on vxs, and two on a Linux bridge in the same namespace, whose TAPs take TSO frames; who
+# isn't measured is stopped.
+declare -A guest_ip=([vxs-a]=10.79.0.1 [vxs-b]=10.79.0.2 [bridge-a]=10.79.1.1 [bridge-b]=10.79.1.2)
+guests=()
+start_guests() {
+	local name vhost=off
+	local -a memory=(-object "memory-backend-memfd,id=mem,size=${guest_memory}M,share=on"
+		-numa node,memdev=mem)
+	[ ! -w /dev/vhost-net ] || vhost=on
+	guest_enter=(nsenter --net="/run/netns/$host")
+	in_ns "$host" ip link add bench-br type bridge && in_ns "$host" ip link set bench-br up || return 1
+	for name in a b; do
+		guests+=("vxs-$name" "bridge-$name")
+		in_ns "$host" ip tuntap add "bench-$name" mode tap vnet_hdr &&
+			in_ns "$host" ip link set "bench-$name" master bench-br up || return 1
+		guest_start_with "vxs-$name" "vxs.ip=${guest_ip[vxs-$name]}/24" "${memory[@]}" \
+			-chardev "socket,id=net,path=$work/vxs/$name.sock" \
+			-netdev vhost-user,id=net,chardev=net \
+			-device "virtio-net-pci,netdev=net,mac=02:76:78:73:05:1$name" || return 1
+		guest_start_with "bridge-$name" "vxs.ip=${guest_ip[bridge-$name]}/24" "${memory[@]}" \
+			-netdev "tap,id=net,ifname=bench-$name,script=no,downscript=no,vhost=$vhost" \
+			-device "virtio-net-pci,netdev=net,mac=02:76:78:73:05:2$name" || return 1
+	done
+	for name in "${guests[@]}"; do
+		guest_ready "$name" 60 && kill -STOP "$(guest_pid "$name")" || return 1
+	done
+}
+
+end_guests() {
+	local name
+	for name in "${guests[@]}"; do
+		kill -CONT "$(guest_pid "$name")" 2>/dev/null || true
+		guest_stop "$name" || true
+	done
+	guests=()
+	[ ! -e "/run/netns/$host" ] || for name in bench-a bench-b bench-br; do
+		in_ns "$host" ip link del "$name" 2>/dev/null || true
+	done
 }
 
 # connect_idle DIRECTORY: a process that is $idle_vms VMs.
@@ -192,6 +241,7 @@ start_ceiling() {
 # Stopped processes don't hear a polite signal before they go on.
 end_peers() {
 	local pid
+	end_guests
 	for pid in "${pids[@]}"; do
 		kill -CONT "$pid" 2>/dev/null || true
 	done

@@ -18,7 +18,10 @@ BEGIN {
 	ratio_title["testpmd"] = "/testpmd"; ratio_title["ovs"] = "/OVS"; ratio_title["ceiling"] = "/ceil"
 	ratio_width["testpmd"] = 8; ratio_width["ovs"] = 7; ratio_width["ceiling"] = 6 # 100 columns in all
 	add_metric("bits", "Gbit/s", 1e9, "bit/s")
+	add_metric("overbridge", "x", 1, "bit/s / bit/s over a Linux bridge")
+	add_metric("bridge", "Gbit/s", 1e9, "bit/s over a Linux bridge")
 	add_metric("rate", "Mpps", 1e6, "frames/s")
+	add_metric("generator", "%", 1, "% of the time that the generator had frames")
 	add_metric("kept", "x", 1, "rate with idle VMs / rate without")
 	add_metric("alone", "Mpps", 1e6, "frames/s without idle VMs")
 	add_metric("p50", "us", 1e3, "ns")
@@ -98,14 +101,29 @@ function is_printed(r, m) {
 	return m != "alone"
 }
 
+# What stands below the row's figure, under a name of its own.
+function name_of(r, m) {
+	if (is_main(m))
+		return r
+	if (m == "kept")
+		return "  share kept"
+	if (m == "overbridge")
+		return "  times the bridge's"
+	if (m == "bridge")
+		return "  over a Linux bridge"
+	if (m == "generator")
+		return "  generator busy"
+	return r " " m
+}
+
 # One row of the table, one of gnuplot's data: medians, and below the range of each.
 function print_row(r, m,    name, unit, i, scale, line, ranges, middle, points) {
-	name = is_main(m) ? r : m == "kept" ? "  share kept" : r " " m
+	name = name_of(r, m)
 	unit = unit_of[m]
 	scale = scale_of[m]
 	line = sprintf("%-25s %-6s", name, unit)
 	ranges = sprintf("%32s", "")
-	points = "\"" (m == "kept" ? r : name) "\" " unit
+	points = "\"" (name ~ /^ / ? r : name) "\" " unit
 	for (i = 1; i <= n_peers; i++) {
 		middle = median_of(r, peer[i], m)
 		line = line sprintf(" %10s", middle == "" ? "-" : short(middle / scale))
@@ -124,7 +142,8 @@ function print_row(r, m,    name, unit, i, scale, line, ranges, middle, points) 
 	print line
 	sub(/ +$/, "", ranges)
 	print ranges
-	print points >data
+	if (m !~ /^(bridge|generator)$/)
+		print points >data
 }
 
 function print_losses(r,    i, line, sent, lost) {

@@ -288,7 +288,7 @@ int main(int argc, char **argv)
 	bench_frame(to_wire, bench_mac_b, bench_mac_a, opt.size);
 	load();
 	if (opt.vm)
-		vm = bench_open(opt.vm, to_wire, opt.size);
+		vm = bench_open(opt.vm, to_wire, opt.size, 0);
 	else
 		shared = bench_share(opt.shared);
 	take();
