@@ -160,6 +160,102 @@ static void copy_ring(struct vq *from, struct vq *to)
 	__atomic_store_n(&from->used->idx, from->used_at, __ATOMIC_RELEASE);
 }
 
+#define PACKED_USED (1u << VRING_PACKED_DESC_F_AVAIL | 1u << VRING_PACKED_DESC_F_USED)
+
+/* A place in a packed ring, and the wrap counter that goes with it. */
+struct place {
+	uint16_t at;
+	bool wrap;
+};
+
+static inline struct place step(const struct vq *q, struct place p, uint16_t n)
+{
+	p.at += n;
+	if (p.at >= q->size) {
+		p.at -= q->size;
+		p.wrap = !p.wrap;
+	}
+	return p;
+}
+
+static inline bool is_available(const struct vq *q, struct place p)
+{
+	uint16_t flags = __atomic_load_n(&q->ring[p.at].flags, __ATOMIC_ACQUIRE);
+
+	return (flags & PACKED_USED) ==
+	       (p.wrap ? 1u << VRING_PACKED_DESC_F_AVAIL : 1u << VRING_PACKED_DESC_F_USED);
+}
+
+static inline void set_used(struct vq *q, struct place p, uint16_t flags)
+{
+	__atomic_store_n(&q->ring[p.at].flags, flags | (p.wrap ? PACKED_USED : 0),
+			 __ATOMIC_RELEASE);
+}
+
+/* One frame, into as many buffers as it takes; the next place, or where it was if they aren't
+ * there. */
+static inline struct place copy_one(struct vq *to, struct place p, const uint8_t *src, uint32_t len)
+{
+	uint32_t size = to->ring[p.at].len, part;
+	uint16_t parts = len <= size ? 1 : (len + size - 1) / size, i;
+	struct place first = p;
+	uint8_t *dst = at(to, to->ring[p.at].addr);
+
+	if (parts > 1 && !is_available(to, step(to, p, parts - 1)))
+		return p;
+	if (len >= 64 && len <= 80)
+		copy_short(dst, src, len);
+	else
+		memcpy(dst, src, len < size ? len : size);
+	dst[10] = parts; /* num_buffers */
+	dst[11] = 0;
+	to->ring[p.at].len = len < size ? len : size;
+	for (i = 1; i < parts; i++) {
+		p = step(to, p, 1);
+		src += size;
+		len -= size;
+		part = len < to->ring[p.at].len ? len : to->ring[p.at].len;
+		memcpy(at(to, to->ring[p.at].addr), src, part);
+		to->ring[p.at].len = part;
+		set_used(to, p, VRING_DESC_F_WRITE);
+	}
+	set_used(to, first, VRING_DESC_F_WRITE); /* last: the guest looks no further before */
+	return step(to, p, 1);
+}
+
+/* Buffers' ids stay where they are: they are used in the order in which they came. */
+static void copy_packed(struct vq *from, struct vq *to)
+{
+	struct place a = {from->avail_at, from->avail_wrap}, b = {to->avail_at, to->avail_wrap},
+		     next;
+	unsigned i;
+
+	for (i = 0; i < CEILING_BATCH && is_available(from, a) && is_available(to, b); i++) {
+		const struct vring_packed_desc *d = &from->ring[a.at];
+
+		next = copy_one(to, b, at(from, d->addr), d->len);
+		if (next.at == b.at)
+			break;
+		b = next;
+		set_used(from, a, 0);
+		a = step(from, a, 1);
+	}
+	from->avail_at = a.at;
+	from->avail_wrap = a.wrap;
+	to->avail_at = b.at;
+	to->avail_wrap = b.wrap;
+}
+
+static void copy(struct vq *from, struct vq *to)
+{
+	if (!from || !to || from->packed != to->packed)
+		return;
+	if (from->packed)
+		copy_packed(from, to);
+	else
+		copy_ring(from, to);
+}
+
 static void *copy_on(void *arg)
 {
 	unsigned round = 0;
@@ -170,10 +266,8 @@ static void *copy_on(void *arg)
 		struct vq *a_in = rcu_get(vm[0]->in[0]), *a_out = rcu_get(vm[0]->out[0]);
 		struct vq *b_in = rcu_get(vm[1]->in[0]), *b_out = rcu_get(vm[1]->out[0]);
 
-		if (a_in && b_out)
-			copy_ring(a_in, b_out);
-		if (b_in && a_out)
-			copy_ring(b_in, a_out);
+		copy(a_in, b_out);
+		copy(b_in, a_out);
 		if (!(++round % 64)) /* control can wait that long */
 			rcu_quiet();
 	}

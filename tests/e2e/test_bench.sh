@@ -9,8 +9,8 @@ suite=bench
 # shellcheck source-path=SCRIPTDIR source=check.sh
 . "$(dirname "$0")/check.sh"
 
-rows=(vm-vm-64 vm-vm-ping-64 vm-vm-9000 vm-vm-tso vm-vm-tso-large wire-vm-64 vm-wire-64
-	vm-vm-64-idle256 vm-vm-64-idle256-adaptive idle-256 syscalls-idle syscalls-vm-vm-64
+rows=(vm-vm-64 vm-vm-ping-64 vm-vm-packed-64 vm-vm-9000 vm-vm-tso vm-vm-tso-large
+	vm-vm-packed-tso wire-vm-64 vm-wire-64 dpdk-split-mergeable qemu-tcp vm-vm-64-idle256 vm-vm-64-idle256-adaptive idle-256 syscalls-idle syscalls-vm-vm-64
 	syscalls-vm-wire-64)
 bench_pid=''
 
@@ -54,7 +54,8 @@ figure() {
 
 has_figures() {
 	cat "$work/bench.json"
-	figure vm-vm-64 vxs && figure vm-vm-64 ceiling && figure vm-vm-ping-64 vxs &&
+	figure vm-vm-64 vxs && figure vm-vm-64 ceiling && figure vm-vm-packed-64 vxs &&
+		figure vm-vm-packed-64 ceiling && figure vm-vm-packed-tso ceiling && figure vm-vm-ping-64 vxs &&
 		figure vm-vm-tso ceiling && figure vm-vm-tso-large ceiling && figure wire-vm-64 vxs &&
 		figure vm-wire-64 ceiling && figure idle-256 vxs && figure vm-vm-64-idle256 vxs
 }
