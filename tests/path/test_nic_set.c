@@ -222,6 +222,7 @@ static void test_errors(void)
 static void test_refresh(void)
 {
 	struct nic_lab *l = lab();
+	struct nic_state state;
 	uint8_t mac[6];
 
 	if (!l)
@@ -234,6 +235,17 @@ static void test_refresh(void)
 	CU_ASSERT_EQUAL(nic_lab_receive(l, 1), 1);
 	nic_lab_out(l, 1, 1015, false);
 	CU_ASSERT_EQUAL(l->stats[VXS_PORT_UPLINK].drops.too_big, 1);
+	/* More than its UMEM frames hold: as much as fits. */
+	nic_lab_run("ip link set " NIC " mtu 9000");
+	CU_ASSERT_EQUAL(nic_refresh(l->nic), 0);
+	nic_state(l->nic, &state);
+	CU_ASSERT_EQUAL(state.mtu, UMEM_FRAME_SMALL - UMEM_HEADROOM - 22);
+	nic_lab_run("ip link set " WIRE " mtu 3000");
+	nic_lab_out(l, 1, state.mtu + 14, false);
+	CU_ASSERT_EQUAL(nic_lab_receive(l, 1), 1);
+	nic_lab_out(l, 1, state.mtu + 15, false);
+	nic_lab_out(l, 1, 9014, false);
+	CU_ASSERT_EQUAL(l->stats[VXS_PORT_UPLINK].drops.too_big, 3);
 	nic_lab_send(l, mac, 10, 60, false);
 	send_to(l, 99, 1, 60, true);
 	CU_ASSERT_EQUAL(nic_lab_take(l), 1);
