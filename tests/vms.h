@@ -100,21 +100,12 @@ static inline uint64_t vms_number(struct json_object *o, const char *key)
 	return json_object_get_int64(vms_member(o, key));
 }
 
-/** vms_stats() - a port's counters, as `vxsctl -j stats` has them. */
-static inline bool vms_stats(const char *port, struct vxs_port_stats *s)
+/** vms_read_stats() - the counters of a port, out of what `vxsctl -j stats` says of it. */
+static inline void vms_read_stats(struct json_object *one, struct vxs_port_stats *s)
 {
-	struct json_object *all, *one, *drops;
-	char words[64];
+	struct json_object *drops = vms_member(one, "drops");
 
 	memset(s, 0, sizeof(*s));
-	snprintf(words, sizeof(words), "stats %s", port);
-	all = child_ctl(&vxsd, words, NULL);
-	one = json_object_is_type(all, json_type_array) ? json_object_array_get_idx(all, 0) : NULL;
-	if (!one) {
-		json_object_put(all);
-		return false;
-	}
-	drops = vms_member(one, "drops");
 	s->in_frames = vms_number(one, "in_frames");
 	s->in_bytes = vms_number(one, "in_bytes");
 	s->out_frames = vms_number(one, "out_frames");
@@ -122,8 +113,22 @@ static inline bool vms_stats(const char *port, struct vxs_port_stats *s)
 #define VMS_READ(field, text) s->drops.field = vms_number(drops, #field);
 	VXS_DROP_LIST(VMS_READ)
 #undef VMS_READ
+}
+
+/** vms_stats() - a port's counters, as `vxsctl -j stats` has them. */
+static inline bool vms_stats(const char *port, struct vxs_port_stats *s)
+{
+	struct json_object *all, *one;
+	char words[64];
+
+	memset(s, 0, sizeof(*s));
+	snprintf(words, sizeof(words), "stats %s", port);
+	all = child_ctl(&vxsd, words, NULL);
+	one = json_object_is_type(all, json_type_array) ? json_object_array_get_idx(all, 0) : NULL;
+	if (one)
+		vms_read_stats(one, s);
 	json_object_put(all);
-	return true;
+	return one;
 }
 
 /** vms_drops() - all that a port dropped. */
