@@ -171,6 +171,47 @@ static void test_empty_pieces(void)
 	rig_free(r);
 }
 
+/* Plain frames at the edges of what is looked at ahead: across regions, and beyond the last. */
+static void test_crosses(void)
+{
+	static const uint64_t at[] = {RIG_DATA, RIG_NEXT - 30, RIG_DATA + 4096, RIG_NEXT - 211,
+				      RIG_NEXT - 212};
+	static const uint64_t beyond = RIG_NEXT + RIG_NEXT_SIZE - 211;
+	struct rig *in = rig_new(7, RIG_V1 | RIG_PACKED, NEW | 5);
+	struct rig *out = rig_new(7, RIG_V1 | RIG_PACKED, NEW | 5);
+	uint32_t len;
+	unsigned i, k;
+
+	rig_fill(frame, 200, 7);
+	for (i = 0; i < 5; i++) {
+		packed_offer(in, at[i], 212, i, 0);
+		packed_offer(out, at[i], 212, i, VRING_DESC_F_WRITE);
+		for (k = 0; k < 212; k++)
+			*(uint8_t *)rig_at(in, at[i] + k) = k < 12 ? 0 : frame[k - 12];
+		CU_ASSERT(rig_in(in) == 1 && rig_read_frame(&in->b, 0, got, &len));
+		CU_ASSERT(len == 200 && !memcmp(got, frame, 200));
+		out->b = in->b;
+		CU_ASSERT_EQUAL(rig_out(out), 1);
+		vq_done(in->q);
+		CU_ASSERT(is_used(in, i, 0, false) && is_used(out, i, 212, true));
+		for (k = 12; k < 212; k++)
+			if (*(uint8_t *)rig_at(out, at[i] + k) != frame[k - 12])
+				break;
+		CU_ASSERT_EQUAL(k, 212);
+	}
+	packed_offer(in, at[0], 212, 1, 0);
+	packed_offer(in, beyond, 212, 2, 0);
+	packed_offer(out, at[0], 212, 1, VRING_DESC_F_WRITE);
+	packed_offer(out, beyond, 212, 2, VRING_DESC_F_WRITE);
+	one_frame(out, 200, 1);
+	rig_make_frame(out, frame, 200, 1);
+	CU_ASSERT(rig_in(in) == 1 && rig_out(out) == 1);
+	CU_ASSERT_EQUAL(in->q->broken, VQ_BAD_ADDRESS);
+	CU_ASSERT_EQUAL(out->q->broken, VQ_BAD_ADDRESS);
+	rig_free(in);
+	rig_free(out);
+}
+
 /* More pieces than a batch holds: the rest comes with the next batch, in order, none lost. */
 static void test_many_pieces(void)
 {
@@ -506,6 +547,7 @@ static const struct check tests[] = {
 	{"in: lengths", test_in_lengths},
 	{"out: lengths", test_out_lengths},
 	{"empty pieces", test_empty_pieces},
+	{"plain across regions", test_crosses},
 	{"in: more pieces than a batch holds", test_many_pieces},
 	{"in: drops", test_in_drops},
 	{"out: mergeable", test_mergeable},
