@@ -27,7 +27,9 @@
 #define LARGE   65600 /* a buffer for all that there is */
 #define ARENA   (1 << 20)
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_THREAD__)
+#define FRAMES 10000
+#elif defined(__SANITIZE_ADDRESS__)
 #define FRAMES 30000
 #else
 #define FRAMES 60000
