@@ -191,7 +191,7 @@ static void each_set(const struct fake_vm_options *opt_b, unsigned step)
 				opt.features |= bits[i];
 		/* Zero would mean the default. */
 		if (!opt.features)
-			opt.features = FAKE_VM_BIT(24); /* NOTIFY_ON_EMPTY: offered by none */
+			opt.features = FAKE_VM_BIT(2); /* CTRL_GUEST_OFFLOADS: QEMU's */
 		ok = side_open(&a, "a", &opt) && carry(&a, &b, 300, 64, 1514) &&
 		     carry(&b, &a, 300, 64, 1514);
 		if (!ok)

@@ -405,6 +405,24 @@ static void offer_frames(struct rig *r, unsigned n)
 }
 
 /* The guest is called when it asked for it, and only then. */
+/* A legacy driver that wants no calls is called all the same when all that it offered is used. */
+static void test_notify_on_empty(void)
+{
+	struct rig *r = rig_new(256, 1ull << VIRTIO_F_NOTIFY_ON_EMPTY, 65530);
+
+	r->avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
+	offer_frames(r, 3);
+	rig_in(r);
+	vq_split_done(r->q);
+	CU_ASSERT_EQUAL(rig_calls(r), 1);
+	offer_frames(r, 3);
+	rig_in(r);
+	offer_frames(r, 1);
+	vq_split_done(r->q);
+	CU_ASSERT_EQUAL(rig_calls(r), 0);
+	rig_free(r);
+}
+
 static void test_calls(void)
 {
 	struct rig *r = rig_new(256, RIG_V1 | RIG_EVENT, 65500);
