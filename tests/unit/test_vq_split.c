@@ -582,6 +582,7 @@ static const struct check tests[] = {
 	{"out: buffer too short", test_buffer_short},
 	{"ring sizes and wrap", test_ring_sizes},
 	{"calls", test_calls},
+	{"notify on empty", test_notify_on_empty},
 	{"kicks", test_kicks},
 	{"born quiet", test_born_quiet},
 	{"new", test_new},
