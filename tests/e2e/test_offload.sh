@@ -273,12 +273,20 @@ mtu_is() {
 	[ "$(guest_run "$1" "cat /sys/class/net/eth0/mtu")" = "$2" ]
 }
 
-# ring_is PORT split|packed, by the features that its driver took.
-ring_is() {
+# has_feature PORT BIT: its driver took it.
+has_feature() {
 	local features
 	features=$(ctl -j port show "$1" | grep -o '"features": *"0x[0-9a-f]*"' | grep -o '0x[0-9a-f]*')
 	echo "$1: $features"
-	[ $((features >> 34 & 1)) -eq "$([ "$2" = packed ] && echo 1 || echo 0)" ]
+	[ $((features >> $2 & 1)) -eq 1 ]
+}
+
+ring_is() { # PORT split|packed
+	if [ "$2" = packed ]; then
+		has_feature "$1" 34
+	else
+		! has_feature "$1" 34
+	fi
 }
 
 all_stop() {
@@ -308,11 +316,11 @@ check_or_end "two guests boot" both_boot '' packed=on
 
 check "guest1 leaves checksums and segments to the switch" takes_all g1
 check "guest2 leaves checksums and segments to the switch" takes_all g2
-if qemu-system-x86_64 -device virtio-net-pci,help | grep -q host_uso &&
-	[ "$(guest_run g1 'uname -r' | awk -F. '{ print $1 * 100 + $2 }')" -ge 602 ]; then
+# QEMU 10.0 has USO for TAPs, but doesn't pass what a vhost-user back-end offers of it.
+if has_feature g1 56 >/dev/null; then
 	check "guest1 leaves UDP's segments to the switch" features g1 on tx-udp-segmentation
 else
-	check_skip "guest1 leaves UDP's segments to the switch" "this QEMU, or the guests' kernel, has no USO"
+	check_skip "guest1 leaves UDP's segments to the switch" "this QEMU, or the guests' kernel, passes no USO"
 fi
 check "guest1 has split rings" ring_is g1 split
 check "guest2 has packed rings" ring_is g2 packed
