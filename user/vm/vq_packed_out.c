@@ -147,8 +147,7 @@ static __always_inline unsigned look_ahead(struct view *v, struct placed *to, co
 		if (!look_at(v, &l, d, avail) || l.len < need ||
 		    (how.open && !put_as_is(b, f, how.takes)))
 			break;
-		__builtin_prefetch(l.at, 1);
-		__builtin_prefetch(l.at + 64, 1);
+		prefetch_buffer(l.at, how);
 		/* the same word with another length, and flags to be seen behind the first's */
 		l.rest ^= l.len ^ need;
 		if (d != first)
@@ -194,6 +193,21 @@ static __always_inline unsigned put_run(struct vq *q, const struct batch *b, con
 	return i;
 }
 
+/* put_run() for what this queue and batch are; a buffer is there. */
+static unsigned put_plain(struct vq *q, const struct batch *b, const uint16_t *which, unsigned n,
+			  struct out_count *c)
+{
+	const bool own = has_own_line(q->ring[q->avail_at].addr, VQ_HDR_MAX);
+
+	if (q->hdr_len == VQ_HDR_LEGACY)
+		return put_run(q, b, which, n, plain_of(q, VQ_HDR_LEGACY, true, false), c);
+	if (b->open)
+		return put_run(q, b, which, n, plain_of(q, VQ_HDR_MAX, true, false), c);
+	if (own)
+		return put_run(q, b, which, n, plain_of(q, VQ_HDR_MAX, false, true), c);
+	return put_run(q, b, which, n, plain_of(q, VQ_HDR_MAX, false, false), c);
+}
+
 /* Returns how many frames were dealt with before the ring broke. */
 static unsigned put_all(struct vq *q, const struct batch *b, const uint16_t *which, unsigned n,
 			struct out_count *c)
@@ -204,15 +218,7 @@ static unsigned put_all(struct vq *q, const struct batch *b, const uint16_t *whi
 		const struct frame *f = &b->frame[which[i]];
 
 		if (looks_plain(q, VRING_DESC_F_WRITE, q->hdr_len + f->len)) {
-			if (q->hdr_len == VQ_HDR_LEGACY)
-				i += put_run(q, b, which + i, n - i,
-					     plain_of(q, VQ_HDR_LEGACY, true), c);
-			else if (b->open)
-				i += put_run(q, b, which + i, n - i, plain_of(q, VQ_HDR_MAX, true),
-					     c);
-			else
-				i += put_run(q, b, which + i, n - i, plain_of(q, VQ_HDR_MAX, false),
-					     c);
+			i += put_plain(q, b, which + i, n - i, c);
 			if (i == n)
 				break;
 		}

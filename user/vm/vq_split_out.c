@@ -119,8 +119,7 @@ static __always_inline unsigned look_ahead(struct view *v, struct placed *to, co
 		if (!look_at(v, &l, at, VRING_DESC_F_WRITE) || l.len < need ||
 		    (how.open && !put_as_is(b, f, how.takes)))
 			break;
-		__builtin_prefetch(l.at, 1);
-		__builtin_prefetch(l.at + 64, 1);
+		prefetch_buffer(l.at, how);
 		write_used(&v->used[(at + ahead) & v->mask], l.head, need);
 		*bytes += need;
 		to->at = l.at;
@@ -152,6 +151,24 @@ static __always_inline unsigned put_run(struct vq *q, const struct batch *b, con
 	return i;
 }
 
+/* put_run() for what this queue and batch are; a buffer is there. */
+static unsigned put_plain(struct vq *q, const struct batch *b, const uint16_t *which, unsigned n,
+			  struct out_count *c)
+{
+	const uint32_t mask = q->size - 1;
+	const uint16_t head =
+		__atomic_load_n(&q->avail->ring[q->avail_at & mask], __ATOMIC_RELAXED);
+	const bool own = has_own_line(q->desc[head & mask].addr, VQ_HDR_MAX);
+
+	if (q->hdr_len == VQ_HDR_LEGACY)
+		return put_run(q, b, which, n, plain_of(q, VQ_HDR_LEGACY, true, false), c);
+	if (b->open)
+		return put_run(q, b, which, n, plain_of(q, VQ_HDR_MAX, true, false), c);
+	if (own)
+		return put_run(q, b, which, n, plain_of(q, VQ_HDR_MAX, false, true), c);
+	return put_run(q, b, which, n, plain_of(q, VQ_HDR_MAX, false, false), c);
+}
+
 /* Returns how many frames were dealt with before the ring broke. */
 static unsigned put_all(struct vq *q, const struct batch *b, const uint16_t *which, unsigned n,
 			uint16_t avail_idx, struct out_count *c)
@@ -164,15 +181,7 @@ static unsigned put_all(struct vq *q, const struct batch *b, const uint16_t *whi
 		n_avail = (uint16_t)(avail_idx - q->avail_at);
 		if (n_avail && looks_plain(q, VRING_DESC_F_WRITE, q->hdr_len + f->len)) {
 			max = n - i < n_avail ? n - i : n_avail;
-			if (q->hdr_len == VQ_HDR_LEGACY)
-				max = put_run(q, b, which + i, max,
-					      plain_of(q, VQ_HDR_LEGACY, true), c);
-			else if (b->open)
-				max = put_run(q, b, which + i, max, plain_of(q, VQ_HDR_MAX, true),
-					      c);
-			else
-				max = put_run(q, b, which + i, max, plain_of(q, VQ_HDR_MAX, false),
-					      c);
+			max = put_plain(q, b, which + i, max, c);
 			i += max;
 			n_avail -= max;
 			if (i == n)
