@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* What a VM's port offers its guest (offloads=, mtu=), and what comes of the answers. */
+#include <sys/prctl.h>
+
+#include "vm/vm_control.h"
 #include "vu_peer.h"
 
 #include "offload/offload.h"
@@ -53,6 +56,26 @@ static void test_offloads(void)
 	CU_ASSERT_EQUAL(none & FEATURE(40), FEATURE(40));
 	CU_ASSERT_EQUAL(all & MTU, 0);
 	CU_ASSERT_EQUAL(offered((struct vm_options){.name = "a", .mtu = 1400}), all | MTU);
+}
+
+/* Reset of single queues: not with QEMU, which tells us nothing of it, whoever else asks. */
+static void test_ring_reset(void)
+{
+	struct vm_options opt = {.name = "a"};
+	char name[16];
+
+	CU_ASSERT_EQUAL_FATAL(prctl(PR_GET_NAME, name), 0);
+	CU_ASSERT(vm_peer_resets(getpid()));
+	CU_ASSERT_EQUAL(offered(opt) & FEATURE(40), FEATURE(40));
+	prctl(PR_SET_NAME, "qemu-system-x86");
+	CU_ASSERT_FALSE(vm_peer_resets(getpid()));
+	CU_ASSERT_EQUAL(offered(opt) & FEATURE(40), 0);
+	opt.ring_reset = VM_RING_RESET_ON;
+	CU_ASSERT_EQUAL(offered(opt) & FEATURE(40), FEATURE(40));
+	prctl(PR_SET_NAME, name);
+	opt.ring_reset = VM_RING_RESET_OFF;
+	CU_ASSERT_EQUAL(offered(opt) & FEATURE(40), 0);
+	CU_ASSERT_FALSE(vm_peer_resets(0)); /* nobody's */
 }
 
 /* What is withheld can't be had. */
@@ -225,6 +248,7 @@ int main(int argc, char **argv)
 {
 	static const struct check tests[] = {
 		{"offloads", test_offloads},
+		{"ring_reset", test_ring_reset},
 		{"withheld", test_withheld},
 		{"takes", test_takes},
 		{"mtu_told", test_mtu_told},

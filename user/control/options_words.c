@@ -104,6 +104,17 @@ static int parse_vm_mtu(void *to, const char *value, struct complaint *c)
 	return words_number(value, VM_MTU_MIN, VM_MTU_MAX, &((struct vm_options *)to)->mtu, c);
 }
 
+static int parse_vm_ring_reset(void *to, const char *value, struct complaint *c)
+{
+	static const char *const words[] = {"auto", "on", "off", NULL}; /* vm_ring_reset */
+	int i = words_choice(value, words, c);
+
+	if (i < 0)
+		return i;
+	((struct vm_options *)to)->ring_reset = i;
+	return 0;
+}
+
 static const struct words_key vm_keys[] = {
 	{"mac", "MAC",
 	 "the VM's address, which then neither moves nor ages (not given: learned from what the "
@@ -120,6 +131,10 @@ static const struct words_key vm_keys[] = {
 	 "longest packet to and from the VM, 68 to 65535 bytes; longer ones are dropped (not "
 	 "given: what its front-end says, or any)",
 	 parse_vm_mtu},
+	{"ring-reset", "auto|on|off",
+	 "whether the guest may reset single queues, as Linux does for ethtool -G (default auto: "
+	 "unless the front-end is QEMU, which doesn't pass it on)",
+	 parse_vm_ring_reset},
 	{},
 };
 

@@ -105,11 +105,13 @@ uint64_t vm_features(const struct vm_control *c)
 {
 	uint64_t features = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_ANY_LAYOUT) |
 			    BIT(VIRTIO_F_NOTIFY_ON_EMPTY) | BIT(VIRTIO_RING_F_INDIRECT_DESC) |
-			    BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(VIRTIO_F_RING_RESET) |
-			    BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_F_IN_ORDER) |
-			    BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) |
-			    BIT(VHOST_USER_F_PROTOCOL_FEATURES);
+			    BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(VIRTIO_F_RING_PACKED) |
+			    BIT(VIRTIO_F_IN_ORDER) | BIT(VIRTIO_NET_F_MRG_RXBUF) |
+			    BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | BIT(VHOST_USER_F_PROTOCOL_FEATURES);
 
+	if (c->ring_reset == VM_RING_RESET_ON ||
+	    (c->ring_reset == VM_RING_RESET_AUTO && c->peer_resets))
+		features |= BIT(VIRTIO_F_RING_RESET);
 	if (c->n_rings > 2)
 		features |= BIT(VIRTIO_NET_F_MQ);
 	if (c->mtu_option)
@@ -199,6 +201,7 @@ static int promote(struct vm_control *c)
 	loop_unwatch(c->pending_watch);
 	c->pending_watch = NULL;
 	c->conn = c->pending;
+	c->peer_resets = vm_peer_resets(c->conn.pid);
 	c->pending.fd = -1;
 	c->pending.have = 0;
 	c->pending.msg.n_fds = 0;
@@ -358,6 +361,7 @@ int vm_new(struct vm **out, struct loop *loop, const struct vm_options *opt, uin
 	c->loop = loop;
 	c->n_rings = 2 * opt->queues;
 	c->offloads = opt->offloads;
+	c->ring_reset = opt->ring_reset;
 	c->mtu_option = opt->mtu;
 	c->was_mtu = vm->mtu = opt->mtu;
 	c->conn.fd = c->pending.fd = c->listen_fd = -1;

@@ -48,6 +48,9 @@ void vm_out(struct port *p, struct worker *w, const struct batch *b, const uint1
 /* Which offloads a VM is offered. */
 enum vm_offloads { VM_OFFLOADS_ALL, VM_OFFLOADS_CSUM, VM_OFFLOADS_NONE };
 
+/* Whether single queues may be reset; auto: by front-ends that tell us (vm_peer_resets()). */
+enum vm_ring_reset { VM_RING_RESET_AUTO, VM_RING_RESET_ON, VM_RING_RESET_OFF };
+
 /* Bytes of an IP packet that mtu= and NET_SET_MTU may say (virtio 1.2, 5.1.4.1). */
 #define VM_MTU_MIN 68u
 #define VM_MTU_MAX 65535
@@ -59,6 +62,7 @@ struct vm_options {
 	unsigned queues;  /* queue pairs, 1 to PORT_QUEUES_MAX */
 	uint8_t mac[6];   /* all zero: learn */
 	enum vm_offloads offloads;
+	enum vm_ring_reset ring_reset;
 	unsigned mtu; /* VM_MTU_MIN to VM_MTU_MAX; 0: not said */
 };
 

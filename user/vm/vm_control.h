@@ -41,6 +41,7 @@ struct vm_control {
 
 	struct vu_conn conn; /* the front-end */
 	struct loop_watch *conn_watch;
+	bool peer_resets;       /* see vm_peer_resets() */
 	struct vu_conn pending; /* a second one that has not said anything yet */
 	struct loop_watch *pending_watch;
 	uint64_t connections;
@@ -48,6 +49,7 @@ struct vm_control {
 	bool has_features;
 	uint64_t features, protocol_features;
 	enum vm_offloads offloads;
+	enum vm_ring_reset ring_reset;
 	uint32_t mtu_option, mtu_told; /* mtu= and NET_SET_MTU; 0: not said */
 	uint64_t mtu_refused;          /* what NET_SET_MTU said last, if that was refused */
 	struct vu_mem *mem;
@@ -86,6 +88,15 @@ void vm_ring_enable(struct vm_control *c, unsigned index, bool on);
 bool vm_ring_is_enabled(const struct vm_control *c, unsigned index);
 bool vm_rings_run(const struct vm_control *c);
 void vm_rings_tell_broken(struct vm_control *c);
+
+/**
+ * vm_peer_resets() - whether the front-end of process @pid tells us when its guest resets a queue
+ *
+ * QEMU (7.2 to 10.0 were tried) lets guests reset the queues of a vhost-user device, and keeps it
+ * to itself: we would go on in memory that is the guest's own again. A program that can't be told
+ * is taken for one that doesn't. Control thread.
+ */
+bool vm_peer_resets(int pid);
 
 /** vm_features() - what we offer to this VM's front-end. */
 uint64_t vm_features(const struct vm_control *c);
