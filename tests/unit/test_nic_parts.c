@@ -186,6 +186,15 @@ static bool is_frame(const struct rig *r, const struct frame *f, uint32_t first,
 	return right;
 }
 
+/* As those who look at headers and metadata in the UMEM rely on: a full head is there as well. */
+static bool is_head_in_place(const struct rig *r, const struct frame *f)
+{
+	const struct piece *p = &r->b.piece[f->piece];
+
+	return f->shape.head_len < FRAME_HEAD || !f->shape.n_pieces ||
+	       !memcmp(p->at - FRAME_HEAD, f->head + FRAME_HEAD_ROOM, FRAME_HEAD);
+}
+
 /* Every number of parts there may be, and of every size of them. */
 static void test_parts(void)
 {
@@ -201,6 +210,7 @@ static void test_parts(void)
 			arrive(r, n, sizes[i], true);
 			CU_ASSERT_EQUAL_FATAL(come_in(r), valid);
 			CU_ASSERT(!valid || is_frame(r, &r->b.frame[0], first, n, sizes[i]));
+			CU_ASSERT(!valid || is_head_in_place(r, &r->b.frame[0]));
 			give_back(r);
 		}
 	}

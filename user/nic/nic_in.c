@@ -80,7 +80,7 @@ static bool lend_joined(const struct nic_queue *q, const struct nic_socket *s, s
 	uint32_t len = 0, head = 0, head_max = FRAME_HEAD;
 
 	/* A full head is one that stands before the first piece in the UMEM, too (gro.c). */
-	if (xsk_ring_cons__rx_desc(&s->in, at)->len < FRAME_HEAD)
+	if (xsk_ring_cons__rx_desc(&s->in, at)->len <= FRAME_HEAD)
 		head_max--;
 	for (i = 0; i < parts; i++) {
 		const struct xdp_desc *d = xsk_ring_cons__rx_desc(&s->in, at + i);
