@@ -393,7 +393,25 @@ static void test_events(void)
 	rig_free(r);
 }
 
+/* Frames that would be cut into hundreds of thousands: a few of them a batch. */
+static void test_cuts(void)
+{
+	static const uint32_t cut[] = {40, 60012};
+	unsigned parts, i;
+	struct rig *r;
+
+	for (parts = 1; parts <= 2; parts++) {
+		r = rig_new(512, RIG_V1 | RIG_PACKED | RIG_TSO, 0x8000);
+		rig_tso(r, RIG_DATA, 60000, 30);
+		for (i = 0; i < 256; i++)
+			packed_chain(r, RIG_DATA, cut + 2 - parts, parts, i, 0);
+		CU_ASSERT_EQUAL(rig_cuts_in(r, 30), 256);
+		rig_free(r);
+	}
+}
+
 static const struct check tests[] = {
+	{"frames of many cuts", test_cuts},
 	{"ids", test_ids},
 	{"endless chains", test_endless},
 	{"order", test_order},

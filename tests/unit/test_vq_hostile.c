@@ -454,6 +454,24 @@ static void test_bounded_work(void)
 	rig_free(r);
 }
 
+/* Frames that would be cut into hundreds of thousands: a few of them a batch. */
+static void test_cuts(void)
+{
+	static const uint32_t cut[] = {40, 60012};
+	unsigned parts, i;
+	struct rig *r;
+
+	for (parts = 1; parts <= 2; parts++) {
+		r = rig_new(512, RIG_V1 | RIG_TSO, 0);
+		rig_tso(r, RIG_DATA, 60000, 30);
+		rig_chain(r->desc, 0, RIG_DATA, cut + 2 - parts, parts, 0);
+		for (i = 0; i < 256; i++)
+			rig_offer(r, 0);
+		CU_ASSERT_EQUAL(rig_cuts_in(r, 30), 256);
+		rig_free(r);
+	}
+}
+
 static void test_texts(void)
 {
 	unsigned i, j;
@@ -465,6 +483,7 @@ static void test_texts(void)
 }
 
 static const struct check tests[] = {
+	{"frames of many cuts", test_cuts},
 	{"heads and next", test_heads},
 	{"loops", test_loops},
 	{"order", test_order},

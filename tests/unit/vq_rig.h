@@ -12,6 +12,7 @@
 #include <linux/virtio_net.h>
 
 #include "check.h"
+#include "offload/offload.h"
 #include "vm/vq.h"
 #include "vxs_bpf.h"
 
@@ -217,6 +218,48 @@ static inline void rig_fill(uint8_t *to, size_t len, uint32_t seed)
 		seed = seed * 1664525 + 1013904223;
 		to[i] = seed >> 24;
 	}
+}
+
+#define RIG_TSO (1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_HOST_TSO4)
+
+/** rig_tso() - at @gpa a header of 12 bytes and a frame of @len, to be cut into @size bytes each */
+static inline void rig_tso(struct rig *r, uint64_t gpa, uint32_t len, uint16_t size)
+{
+	const struct virtio_net_hdr hdr = {.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+					   .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+					   .hdr_len = 54,
+					   .gso_size = size,
+					   .csum_start = 34,
+					   .csum_offset = 16};
+	uint8_t *at = rig_at(r, gpa);
+
+	memset(at, 0, 12 + len);
+	memcpy(at, &hdr, sizeof(hdr));
+	at += 12;
+	at[12] = 8; /* IPv4 */
+	at[14] = 0x45;
+	at[23] = 6; /* TCP */
+	at[34 + 12] = 0x50;
+}
+
+/**
+ * rig_cuts_in() - turns of the switch's side over frames of rig_tso(), @size bytes in each segment
+ *
+ * Return: how many frames came in all; 0 if a turn asks for far too many cuts, or for none.
+ */
+static inline unsigned rig_cuts_in(struct rig *r, uint16_t size)
+{
+	unsigned frames = 0, cuts, i;
+
+	while (vq_in(r->q, &r->stats, &r->b)) {
+		for (i = cuts = 0; i < r->b.n; i++)
+			cuts += (r->b.frame[i].len - 54 + size - 1) / size;
+		if (!cuts || cuts > CUTS_MAX + OFFLOAD_CUTS_MAX)
+			return 0;
+		frames += r->b.n;
+		vq_done(r->q);
+	}
+	return frames;
 }
 
 /** rig_read_frame() - put a lent frame together: head, then pieces. False: the sums don't add up.

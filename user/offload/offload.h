@@ -46,6 +46,12 @@
  */
 #define OFFLOAD_CUTS_MAX 2048
 
+/* What a frame, checked before, becomes when it is cut: no fewer, and hardly more. */
+static inline uint32_t offload_cuts(const struct frame *f)
+{
+	return f->offload.gso_type ? f->len / f->offload.gso_size + 1 : 1;
+}
+
 /** offload_guest_takes() - OFFLOAD_* that a driver takes, by its virtio features (GUEST_*). */
 uint32_t offload_guest_takes(uint64_t features);
 /** offload_guest_asks() - OFFLOAD_* that a driver may ask for (CSUM, HOST_*). */

@@ -32,7 +32,7 @@ static __attribute__((noinline)) bool take(struct vq *q, struct batch *b, struct
 {
 	struct chain c;
 
-	if (count->steps >= STEPS_MAX)
+	if (count->steps >= STEPS_MAX || count->cuts >= CUTS_MAX)
 		return false;
 	if (!take_verdict(q, b, take_chain(q, b, &c, &count->steps), count))
 		return false;
@@ -93,7 +93,7 @@ static __always_inline void take_run(struct vq *q, struct batch *b, uint32_t hdr
 	for (i = k = m = 0; i < n && k == m; i += k) {
 		m = min3(LOOK_AHEAD, n - i, v.size - p.at);
 		k = look_ahead(&v, b, &q->ring[p.at], m, flags_avail(p.wrap), hdr_len);
-		k = take_heads(b, k, hdr_len, q->asks, &bytes);
+		k = take_heads(b, k, hdr_len, q->asks, &bytes, &c->cuts);
 		b->n += k;
 		b->n_pieces += k;
 		p = place_behind(q, p, k);

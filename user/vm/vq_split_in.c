@@ -27,7 +27,7 @@ static unsigned take_chain(struct vq *q, struct batch *b, uint32_t head, unsigne
 static __attribute__((noinline)) bool take(struct vq *q, struct batch *b, uint32_t head,
 					   struct in_count *c)
 {
-	if (b->n == BATCH_FRAMES || c->steps >= STEPS_MAX)
+	if (b->n == BATCH_FRAMES || c->steps >= STEPS_MAX || c->cuts >= CUTS_MAX)
 		return false;
 	return take_verdict(q, b, take_chain(q, b, head, &c->steps), c);
 }
@@ -74,7 +74,7 @@ static __always_inline unsigned take_run(struct vq *q, struct batch *b, unsigned
 	for (i = 0, k = m = 0; i < n && k == m; i += k) {
 		m = n - i < LOOK_AHEAD ? n - i : LOOK_AHEAD;
 		k = look_ahead(&v, b, avail_at + i, used_at + i, m, hdr_len);
-		k = take_heads(b, k, hdr_len, q->asks, &bytes);
+		k = take_heads(b, k, hdr_len, q->asks, &bytes, &c->cuts);
 		b->n += k;
 		b->n_pieces += k;
 	}

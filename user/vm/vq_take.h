@@ -133,6 +133,7 @@ struct in_count {
 	unsigned short_frame, long_frame, bad_offload;
 	uint64_t bytes;
 	unsigned steps; /* descriptors that were looked at one by one */
+	unsigned cuts;  /* that frames with offloads may become */
 };
 
 /* Counts a chain. False: it stays in the ring, to be taken later or never. */
@@ -140,6 +141,8 @@ static inline bool take_verdict(struct vq *q, struct batch *b, unsigned verdict,
 {
 	switch (verdict) {
 	case TAKE_FRAME:
+		if (b->open)
+			c->cuts += offload_cuts(&b->frame[b->n]);
 		c->bytes += b->frame[b->n++].len;
 		return true;
 	case TAKE_BAD:
@@ -189,11 +192,11 @@ static inline void take_disabled(const struct vq *q, struct vxs_port_stats *stat
 /*
  * Copies header and head of the @n frames from b->n on, whose length and one piece are known
  * already (header and head stand right before the piece). Returns how many: fewer if one of them
- * asks for what it may not have. The header is copied as a whole, not field by field: the bytes lie
- * in the same order.
+ * asks for what it may not have, or is too much for this batch. The header is copied as a whole,
+ * not field by field: the bytes lie in the same order.
  */
 static __always_inline unsigned take_heads(struct batch *b, unsigned n, uint32_t hdr_len,
-					   uint32_t asks, uint64_t *bytes)
+					   uint32_t asks, uint64_t *bytes, unsigned *cuts)
 {
 	const uint64_t asked = htole64(VIRTIO_NET_HDR_F_NEEDS_CSUM | 0xff << 8); /* gso_type */
 	const struct piece *p = &b->piece[b->n_pieces];
@@ -212,8 +215,9 @@ static __always_inline unsigned take_heads(struct batch *b, unsigned n, uint32_t
 			memcpy(&f->offload, &first, sizeof(first));
 			memcpy((uint8_t *)&f->offload + sizeof(first), at + sizeof(first),
 			       sizeof(f->offload) - sizeof(first));
-			if (!offload_check(b, f, asks))
+			if (*cuts >= CUTS_MAX || !offload_check(b, f, asks))
 				break;
+			*cuts += offload_cuts(f);
 			b->open = true;
 		}
 		*bytes += f->len;
