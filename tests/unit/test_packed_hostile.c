@@ -410,7 +410,43 @@ static void test_cuts(void)
 	}
 }
 
+/* Buffers of one byte each: a frame that needs more of them than are remembered is dropped. */
+static void test_one_byte_buffers(void)
+{
+	struct rig *r = rig_new(32768, RIG_V1 | RIG_MRG | RIG_PACKED, 0x8000);
+	unsigned i;
+
+	for (i = 0; i < 32768; i++)
+		packed_offer(r, RIG_DATA + i, 1, i, WRITE);
+	rig_make_frame(r, frame, 14000, 1);
+	rig_make_frame(r, frame, 100, 1);
+	CU_ASSERT_EQUAL(rig_out(r), 1);
+	CU_ASSERT_EQUAL(r->stats.drops.buffer_short, 1);
+	CU_ASSERT_EQUAL(r->q->broken, VQ_OK);
+	rig_free(r);
+}
+
+/* What of a frame finds no room is counted in the frames that it would have become. */
+static void test_cuts_lost(void)
+{
+	unsigned i;
+	struct rig *r;
+
+	for (i = 0; i < 2; i++) {
+		r = rig_new(16, RIG_V1 | RIG_PACKED, 0x8000);
+		rig_make_tso(r, 54 + 9500, 1000);
+		packed_offer(r, RIG_DATA + 0x20000, i ? 2000 : 200, 0, WRITE);
+		CU_ASSERT_EQUAL(rig_out(r), i);
+		CU_ASSERT_EQUAL(r->stats.out_frames, i);
+		CU_ASSERT_EQUAL(r->stats.drops.buffer_short, i ? 0 : 10);
+		CU_ASSERT_EQUAL(r->stats.drops.queue_full, i ? 9 : 0);
+		rig_free(r);
+	}
+}
+
 static const struct check tests[] = {
+	{"buffers of one byte", test_one_byte_buffers},
+	{"cuts without room", test_cuts_lost},
 	{"frames of many cuts", test_cuts},
 	{"ids", test_ids},
 	{"endless chains", test_endless},

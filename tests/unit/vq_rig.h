@@ -245,7 +245,8 @@ static inline void rig_tso(struct rig *r, uint64_t gpa, uint32_t len, uint16_t s
 /**
  * rig_cuts_in() - turns of the switch's side over frames of rig_tso(), @size bytes in each segment
  *
- * Return: how many frames came in all; 0 if a turn asks for far too many cuts, or for none.
+ * Return: how many frames came in all; 0 if a turn asks for far too many cuts, or for none, or
+ * says that nothing is open.
  */
 static inline unsigned rig_cuts_in(struct rig *r, uint16_t size)
 {
@@ -254,7 +255,7 @@ static inline unsigned rig_cuts_in(struct rig *r, uint16_t size)
 	while (vq_in(r->q, &r->stats, &r->b)) {
 		for (i = cuts = 0; i < r->b.n; i++)
 			cuts += (r->b.frame[i].len - 54 + size - 1) / size;
-		if (!cuts || cuts > CUTS_MAX + OFFLOAD_CUTS_MAX)
+		if (!cuts || !r->b.open || cuts > CUTS_MAX + OFFLOAD_CUTS_MAX)
 			return 0;
 		frames += r->b.n;
 		vq_done(r->q);
@@ -314,6 +315,17 @@ static inline void rig_make_frame(struct rig *r, const uint8_t *from, uint32_t l
 		f->shape.n_pieces++;
 		at = end;
 	}
+}
+
+/** rig_make_tso() - add a frame of rig_tso() to the batch, as an in side would */
+static inline void rig_make_tso(struct rig *r, uint32_t len, uint16_t size)
+{
+	struct frame *f = &r->b.frame[r->b.n];
+
+	rig_tso(r, RIG_DATA, len, size);
+	rig_make_frame(r, (const uint8_t *)rig_at(r, RIG_DATA) + 12, len, 1);
+	memcpy(&f->offload, rig_at(r, RIG_DATA), sizeof(f->offload));
+	r->b.open = true;
 }
 
 /** rig_in(), rig_out() - one turn of the switch's side; out gives all frames of the batch. */
