@@ -326,6 +326,22 @@ static void test_headers_lie(void)
 	}
 }
 
+/* An IPv4 header under 20 bytes, behind which csum_start would be where it may be. */
+static void test_short_ip4(void)
+{
+	struct spec s = *all_gso[0];
+	unsigned words;
+
+	s.vlans = 2;
+	for (words = 3; words < 5; words++) {
+		pkt_make(&p, &s);
+		p.offload.csum_start = p.l3 + 4 * words;
+		p.at[p.l3] = 0x40 | words;
+		p.at[p.offload.csum_start + 12] = 0x50;
+		CU_ASSERT_FALSE(check(OFFLOAD_ALL));
+	}
+}
+
 /* Chains of extension headers: of odd lengths, that never end, that are longer than allowed. */
 static void test_ip6_chains(void)
 {
@@ -411,6 +427,7 @@ int main(int argc, char **argv)
 		{"gso_size", test_gso_size},
 		{"truncated", test_truncated},
 		{"headers_lie", test_headers_lie},
+		{"short IPv4 headers", test_short_ip4},
 		{"ip6_chains", test_ip6_chains},
 		{"too_much", test_too_much},
 		{"fits", test_fits},
