@@ -444,7 +444,29 @@ static void test_cuts_lost(void)
 	}
 }
 
+/* A chain that goes on, behind the ring's end, into what the same batch has taken already. */
+static void test_own_tail(void)
+{
+	unsigned i, in;
+	struct rig *r;
+
+	for (in = 0; in < 2; in++) {
+		r = rig_new(4, RIG_V1 | RIG_PACKED, 0x8000);
+		packed_offer(r, RIG_DATA, 72, 0, in ? 0 : WRITE);
+		for (i = 1; i < 4; i++)
+			packed_offer(r, RIG_DATA, 20, i, NEXT | (in ? 0 : WRITE));
+		rig_make_frame(r, frame, 60, 1);
+		rig_make_frame(r, frame, 90, 1);
+		CU_ASSERT_EQUAL(in ? rig_in(r) : rig_out(r), 1);
+		CU_ASSERT_EQUAL(r->q->broken, VQ_BAD_CHAIN);
+		CU_ASSERT_EQUAL(r->q->left, 3);
+		vq_done(r->q);
+		rig_free(r);
+	}
+}
+
 static const struct check tests[] = {
+	{"own tail", test_own_tail},
 	{"buffers of one byte", test_one_byte_buffers},
 	{"cuts without room", test_cuts_lost},
 	{"frames of many cuts", test_cuts},
