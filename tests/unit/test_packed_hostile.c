@@ -376,6 +376,36 @@ static void test_no_turn(void)
 	rig_free(r);
 }
 
+/* Uses @n descriptors, from number @at on since the ring was new; the guest asked for @event. */
+static bool is_called(struct rig *r, unsigned n, unsigned event)
+{
+	r->driver->off_wrap = event % r->size | (event / r->size % 2 ? 0 : PACKED_WRAP);
+	r->driver->flags = VRING_PACKED_EVENT_FLAG_DESC;
+	while (n--)
+		packed_offer(r, RIG_DATA, 72, 0, 0);
+	rig_in(r);
+	vq_done(r->q);
+	return rig_calls(r);
+}
+
+/* A guest that asks for a place, in this lap or the last, is called when it is used: just then. */
+static void test_event_places(void)
+{
+	unsigned size, n, event, at, lap;
+	struct rig *r;
+
+	for (size = 1; size < 8; size++) {
+		r = rig_new(size, RIG_PACKED | RIG_EVENT, 0x8000);
+		is_called(r, 1, 0);
+		for (at = 1, n = 1; at < 2000; at += n, n = n % size + 1) {
+			lap = (at + n) / size;
+			event = (lap ? lap - 1 : 0) * size + at * 7 % (lap ? 2 * size : size);
+			CU_ASSERT_EQUAL(is_called(r, n, event), event >= at && event < at + n);
+		}
+		rig_free(r);
+	}
+}
+
 /* Event structures of any contents do no harm. */
 static void test_events(void)
 {
@@ -466,6 +496,7 @@ static void test_own_tail(void)
 }
 
 static const struct check tests[] = {
+	{"event places", test_event_places},
 	{"own tail", test_own_tail},
 	{"buffers of one byte", test_one_byte_buffers},
 	{"cuts without room", test_cuts_lost},
