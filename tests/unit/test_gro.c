@@ -177,6 +177,69 @@ static void test_fixed_id(void)
 	}
 }
 
+/* @n frames of @payload bytes behind @tags: together one byte or more too long. */
+static bool too_long(unsigned n, uint16_t payload, unsigned tags)
+{
+	struct spec s = plain(false);
+	unsigned k;
+
+	begin();
+	s.payload = payload;
+	s.tags = tags;
+	s.opts = 0;
+	for (k = 0; k < n; k++, next(&s))
+		add(&s);
+	return run(TSO) && b.n == 2;
+}
+
+/* What an IP header can say, and what a frame may have. */
+static void test_too_long(void)
+{
+	CU_ASSERT(too_long(21, 3119, 0)); /* 65,539 bytes of IP in 65,553 */
+	CU_ASSERT(too_long(26, 2519, 2)); /* 65,534 bytes of IP in 65,556 */
+}
+
+/* Segments that would follow each other if their header lengths, under 20, were to be believed. */
+static void test_short_headers(void)
+{
+	struct spec s = plain(false);
+	unsigned k;
+
+	begin();
+	s.odd = ODD_OFFSET;
+	for (k = 0; k < 4; k++, s.id++, s.seq += s.payload + s.opts + 4)
+		add(&s);
+	CU_ASSERT(run(TSO));
+	CU_ASSERT_EQUAL(b.n, 4);
+}
+
+/* TCP options that go on in a second piece; other addresses of the link, under one IP flow. */
+static void test_apart(void)
+{
+	struct spec s = plain(false);
+	unsigned k, split;
+	struct piece *p;
+
+	for (split = 0; split < 2; split++) {
+		begin();
+		for (k = 0; k < 4; k++, next(&s)) {
+			add(&s);
+			p = &b.piece[b.n_pieces - 1];
+			if (split) {
+				p[1] = (struct piece){p->at + 26, p->len - 26};
+				p->len = 26;
+				b.n_pieces++;
+				b.frame[k].shape.n_pieces = 2;
+			} else {
+				((uint8_t *)p->at - FRAME_HEAD)[5] = k;
+				b.frame[k].head[FRAME_HEAD_ROOM + 5] = k;
+			}
+		}
+		CU_ASSERT_EQUAL(gro_join(&b, 0, TSO), 0);
+		CU_ASSERT_EQUAL(b.n, 4);
+	}
+}
+
 /* No room for pieces any more, and more flows than are held. */
 static void test_full(void)
 {
@@ -321,13 +384,11 @@ static void test_property(void)
 int main(int argc, char **argv)
 {
 	static const struct check tests[] = {
-		{"long", test_long},
-		{"differ", test_differ},
-		{"takes", test_takes},
-		{"fixed_id", test_fixed_id},
-		{"full", test_full},
-		{"property", test_property},
-		{},
+		{"long", test_long},         {"differ", test_differ},
+		{"takes", test_takes},       {"fixed_id", test_fixed_id},
+		{"too_long", test_too_long}, {"short_headers", test_short_headers},
+		{"apart", test_apart},       {"full", test_full},
+		{"property", test_property}, {},
 	};
 
 	return check_main("gro", tests, argc, argv);
