@@ -49,7 +49,8 @@ static void test_warning(void)
 	CU_ASSERT_EQUAL(child_count(&lab.vxsd,
 				    "vm a: its MTU of 9000 is more than the uplink's 1500: longer "
 				    "frames to the wire will be dropped; `ip link set nic0 mtu "
-				    "9000`, or give the port mtu=1500, and QEMU host_mtu=1500"),
+				    "9000` and restart vxsd, or give the port mtu=1500, and QEMU "
+				    "host_mtu=1500"),
 			1);
 	CU_ASSERT_EQUAL(over(), 1);
 	CU_ASSERT_TRUE(
@@ -70,10 +71,24 @@ static void test_warning(void)
 	lab_close(&lab);
 }
 
+/* UMEM frames are as large as the MTU at the start wanted: what the user still has to do is said.
+ */
+static void test_too_late(void)
+{
+	if (!lab_open(&lab, 1, "--uplink nic0 --vm a,mtu=1700 --vm b,mtu=9000"))
+		return;
+	CU_ASSERT_EQUAL(child_count(&lab.vxsd, "`ip link set nic0 mtu 1700`, or give"), 1);
+	CU_ASSERT_EQUAL(net_run(lab.net.host, "ip link set " NET_NIC " mtu 9000"), 0);
+	CU_ASSERT_TRUE(child_says(&lab.vxsd, "dropped; restart vxsd, or give", LAB_WAIT));
+	CU_ASSERT_EQUAL(over(), 1);
+	lab_close(&lab);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check tests[] = {
 		{"warning", test_warning},
+		{"too_late", test_too_late},
 		{},
 	};
 

@@ -116,18 +116,33 @@ void daemon_show_port(struct daemon *d, const struct port *p)
 	tables_set_port(d->tables, p->id, &value);
 }
 
+/* What makes the uplink carry packets of @mtu bytes. UMEM frames keep the size of the start. */
+static void mtu_remedy(const struct nic_state *nic, unsigned mtu, char *text, size_t size)
+{
+	const char *restart = mtu > nic->mtu_most ? "restart vxsd" : "";
+	int len = 0;
+
+	text[0] = '\0';
+	if (mtu > nic->mtu_set)
+		len = snprintf(text, size, "`ip link set %s mtu %u`%s", nic->ifname, mtu,
+			       *restart ? " and " : "");
+	snprintf(text + len, size - len, "%s", restart);
+}
+
 bool daemon_mtu_warning(const struct daemon *d, const struct vm *vm, char *text, size_t size)
 {
 	struct nic_state nic = {};
+	char remedy[80];
 
 	if (d->nic)
 		nic_state(d->nic, &nic);
 	if (!d->nic || vm->mtu <= nic.mtu)
 		return false;
+	mtu_remedy(&nic, vm->mtu, remedy, sizeof(remedy));
 	snprintf(text, size,
 		 "its MTU of %u is more than the uplink's %u: longer frames to the wire will be "
-		 "dropped; `ip link set %s mtu %u`, or give the port mtu=%u, and QEMU host_mtu=%u",
-		 vm->mtu, nic.mtu, nic.ifname, vm->mtu, nic.mtu, nic.mtu);
+		 "dropped; %s, or give the port mtu=%u, and QEMU host_mtu=%u",
+		 vm->mtu, nic.mtu, remedy, nic.mtu, nic.mtu);
 	return true;
 }
 

@@ -421,6 +421,8 @@ void nic_state(const struct nic *nic, struct nic_state *state)
 		.queues = nic->queues,
 		.nic_queues = nic->nic_queues,
 		.mtu = nic->mtu,
+		.mtu_set = info.mtu,
+		.mtu_most = mtu_max(nic->frame_size, nic->parts_max),
 		.sg = nic->sg,
 		.out_csum = nic->meta,
 		.hashes = nic->hashes,

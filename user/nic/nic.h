@@ -94,6 +94,8 @@ struct nic_state {
 	const char *umem;            /* "huge pages" or "pages" */
 	unsigned queues, nic_queues; /* served, and present */
 	unsigned mtu;                /* what frames to the wire are held to */
+	unsigned mtu_set;            /* the interface's; more than @mtu if more came too late */
+	unsigned mtu_most;           /* the most that fits UMEM frames as they were made */
 	bool sg;                     /* frames may be in several UMEM frames */
 	bool out_csum;               /* the NIC fills in checksums of frames that are sent */
 	bool hashes;                 /* the NIC tells the flow hash of frames that come */
