@@ -199,6 +199,10 @@ later=$(ctl -j stats --workers | sed -n 's/.*"elapsed_cycles": *\([0-9]*\).*/\1/
 [ "${rate:-0}" -gt 0 ] && [ "$past" -ge $((rate * 9 / 10)) ] && [ "$past" -le $((later - ever)) ]
 report workers_for $? "$past cycles of $later - $ever, $rate a second"
 expect port_add 0 "^port \"c\" added: its socket is $dir/run/c.sock$" port add c,queues=2
+expect port_add_many 0 '^port "n" added' port add n,queues=128
+expect port_queues_many 0 ' 1 +in +0 +stopped +0 +0.\(queues 2 to 255 are stopped as well\)$' port show n
+expect port_queues_json 0 '"index": *255,' -j port show n
+expect port_del_many 0 '^port "n" deleted$' port del n
 expect port_add_again 1 '^vxsctl: port "c": there is one of this name: ' port add c
 expect port_add_nowhere 1 "^vxsctl: port \"d\": can't listen on /nonexistent/d: No such file or \
 directory; make its directory first, or choose another path with socket=\$" \

@@ -115,15 +115,32 @@ static void print_features(struct json_object *p)
 	       text_of(p, "protocol_features"));
 }
 
+static bool is_unused(struct json_object *queue)
+{
+	return !get_bool(queue, "started") && !get_text(queue, "broken") &&
+	       !get_int(queue, "calls");
+}
+
+/* Of a long row of queues that were never used the first pair stands for all. */
+static size_t unused_from(struct json_object *list)
+{
+	size_t n = get_length(list), i = n;
+
+	while (i && is_unused(json_object_array_get_idx(list, i - 1)))
+		i--;
+	i += 2 + i % 2;
+	return n > i + 16 ? i : n;
+}
+
 static void print_queues(struct json_object *list)
 {
 	static const char *const heads[] = {">QUEUE", "DIRECTION",      ">WORKER", "STATE",
 					    ">SIZE",  ">NOTIFICATIONS", NULL};
 	struct columns *t = columns_new(heads);
 	struct json_object *q;
-	size_t i;
+	size_t i, n = unused_from(list);
 
-	for (i = 0; i < get_length(list); i++) {
+	for (i = 0; i < n; i++) {
 		q = json_object_array_get_idx(list, i);
 		columns_cell(t, "%" PRId64, get_int(q, "index"));
 		columns_cell(t, "%s", text_of(q, "direction"));
@@ -139,14 +156,21 @@ static void print_queues(struct json_object *list)
 		columns_cell(t, "%" PRId64, get_int(q, "calls"));
 	}
 	columns_print(t, stdout, 0);
+	if (n < get_length(list))
+		printf("(queues %zu to %zu are stopped as well)\n", n, get_length(list) - 1);
 }
 
 void print_vm(struct json_object *p)
 {
-	if (get(p, "why_not"))
-		printf("traffic    does not pass: %s\n", text_of(p, "why_not"));
-	else
+	char why_not[512];
+
+	if (get(p, "why_not")) {
+		printf("traffic    ");
+		snprintf(why_not, sizeof(why_not), "does not pass: %s", text_of(p, "why_not"));
+		words_wrap(why_not, INDENT, stdout);
+	} else {
 		printf("traffic    passes\n");
+	}
 	printf("address    %s\n",
 	       get(p, "mac") ? text_of(p, "mac") : "learned from what the VM sends");
 	printf("socket     %s\n", text_of(p, "socket"));
