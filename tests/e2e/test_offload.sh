@@ -196,10 +196,12 @@ all_right() {
 # guest left the segments to the switch, or the switch joined them.
 mean_over() {
 	local bytes=$1 way=$2 frames total
+	local frames_after total_after
 	frames=$(counter g1 "${way}_frames") total=$(counter g1 "${way}_bytes")
 	"${@:3}" || return 1
-	frames=$(($(counter g1 "${way}_frames") - frames))
-	total=$(($(counter g1 "${way}_bytes") - total))
+	frames_after=$(counter g1 "${way}_frames") total_after=$(counter g1 "${way}_bytes")
+	frames=$((${frames_after:-0} - ${frames:-0}))
+	total=$((${total_after:-0} - ${total:-0}))
 	echo "$total bytes in $frames frames"
 	[ "$frames" -gt 0 ] && [ $((total / frames)) -gt "$bytes" ]
 }

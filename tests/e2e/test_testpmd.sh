@@ -37,6 +37,7 @@ layout=''
 clean_up() {
 	testpmd_kill
 	vxsd_stop
+	rm -rf "/run/dpdk/vxs-$$" # DPDK leaves it, however it ends
 	if [ -n "$pages_before" ]; then
 		umount "$work/huge" 2>/dev/null
 		echo "$pages_before" >"$pages"
@@ -117,8 +118,12 @@ counter() {
 		cut -d: -f2
 }
 
+# No answer counts as nothing: an empty sum would be a syntax error, at which bash gives up the whole
+# loop over the layouts, and testpmd with it.
 has_come() {
-	[ $(($(counter a in_frames) + $(counter b in_frames))) -ge "$frames" ]
+	local a b
+	a=$(counter a in_frames) b=$(counter b in_frames)
+	[ $((${a:-0} + ${b:-0})) -ge "$frames" ]
 }
 
 # pmd_counter PORT RX|TX NAME: from testpmd's forward statistics.
