@@ -13,7 +13,7 @@
 	/* counted on the port that the frame came from */                                         \
 	DROP(short_frame, "shorter than an Ethernet header")                                       \
 	DROP(long_frame, "longer than 65,553 bytes, or in more pieces than a batch holds")         \
-	DROP(bad_offload, "asks for an offload that was not negotiated, or that can't be done")    \
+	DROP(bad_offload, "asks for an offload that was not negotiated, or is impossible")         \
 	DROP(bad_source, "source address is multicast or zero")                                    \
 	DROP(link_local, "for 01:80:c2:00:00:0x, which no bridge forwards")                        \
 	DROP(same_port, "destination is behind the port that it came from")                        \
