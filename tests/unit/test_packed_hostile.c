@@ -495,7 +495,44 @@ static void test_own_tail(void)
 	}
 }
 
+/* Long chains use up nearly all pieces of the batch, and plain frames want the rest. */
+static void test_pieces_used_up(void)
+{
+	struct rig *r = rig_new(4096, RIG_V1 | RIG_PACKED, 0x8000);
+	uint32_t cut[1000];
+	unsigned i;
+
+	rig_cuts(cut, 60000, 1000);
+	for (i = 0; i < 2; i++)
+		packed_chain(r, RIG_DATA, cut, 1000, i, 0);
+	for (i = 0; i < 100; i++)
+		packed_offer(r, RIG_DATA, 72, 2 + i, 0);
+	CU_ASSERT_EQUAL(rig_in(r), 2 + 48);
+	CU_ASSERT_EQUAL(r->b.n_pieces, BATCH_PIECES);
+	vq_done(r->q);
+	CU_ASSERT_EQUAL(rig_in(r), 52);
+	vq_done(r->q);
+	rig_free(r);
+}
+
+/* A frame that all buffers of the ring together can't hold is no matter of a full queue. */
+static void test_ring_too_small(void)
+{
+	struct rig *r = rig_new(16, RIG_V1 | RIG_MRG | RIG_PACKED, 0x8000);
+	unsigned i;
+
+	for (i = 0; i < 16; i++)
+		packed_offer(r, RIG_DATA, 50, i, WRITE);
+	rig_make_frame(r, frame, 1000, 1);
+	CU_ASSERT_EQUAL(rig_out(r), 0);
+	CU_ASSERT_EQUAL(r->stats.drops.buffer_short, 1);
+	CU_ASSERT_EQUAL(r->stats.drops.queue_full, 0);
+	rig_free(r);
+}
+
 static const struct check tests[] = {
+	{"pieces used up", test_pieces_used_up},
+	{"ring too small", test_ring_too_small},
 	{"event places", test_event_places},
 	{"own tail", test_own_tail},
 	{"buffers of one byte", test_one_byte_buffers},

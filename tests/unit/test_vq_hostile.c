@@ -519,7 +519,50 @@ static void test_cuts_lost(void)
 	}
 }
 
+/* Long chains use up nearly all pieces of the batch, and plain frames want the rest. */
+static void test_pieces_used_up(void)
+{
+	struct rig *r = rig_new(4096, RIG_V1, 0);
+	uint32_t cut[1000];
+	unsigned i;
+
+	rig_cuts(cut, 60000, 1000);
+	for (i = 0; i < 2; i++) {
+		rig_chain(r->desc, 1000 * i, RIG_DATA, cut, 1000, 0);
+		rig_offer(r, 1000 * i);
+	}
+	for (i = 0; i < 100; i++) {
+		rig_desc(r->desc, 2000 + i, RIG_DATA, 72, 0, 0);
+		rig_offer(r, 2000 + i);
+	}
+	CU_ASSERT_EQUAL(rig_in(r), 2 + 48);
+	CU_ASSERT_EQUAL(r->b.n_pieces, BATCH_PIECES);
+	vq_done(r->q);
+	CU_ASSERT_EQUAL(rig_in(r), 52);
+	vq_done(r->q);
+	rig_free(r);
+}
+
+/* A frame that all buffers of the ring together can't hold is no matter of a full queue. */
+static void test_ring_too_small(void)
+{
+	struct rig *r = rig_new(16, RIG_V1 | RIG_MRG, 0);
+	unsigned i;
+
+	for (i = 0; i < 16; i++) {
+		rig_desc(r->desc, i, RIG_DATA, 50, WRITE, 0);
+		rig_offer(r, i);
+	}
+	rig_make_frame(r, frame, 1000, 1);
+	CU_ASSERT_EQUAL(rig_out(r), 0);
+	CU_ASSERT_EQUAL(r->stats.drops.buffer_short, 1);
+	CU_ASSERT_EQUAL(r->stats.drops.queue_full, 0);
+	rig_free(r);
+}
+
 static const struct check tests[] = {
+	{"pieces used up", test_pieces_used_up},
+	{"ring too small", test_ring_too_small},
 	{"buffers of one byte", test_one_byte_buffers},
 	{"cuts without room", test_cuts_lost},
 	{"frames of many cuts", test_cuts},
