@@ -110,7 +110,7 @@ uint64_t vm_features(const struct vm_control *c)
 			    BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | BIT(VHOST_USER_F_PROTOCOL_FEATURES);
 
 	if (c->ring_reset == VM_RING_RESET_ON ||
-	    (c->ring_reset == VM_RING_RESET_AUTO && c->peer_resets))
+	    (c->ring_reset == VM_RING_RESET_AUTO && (c->conn.fd < 0 || c->peer_resets)))
 		features |= BIT(VIRTIO_F_RING_RESET);
 	if (c->n_rings > 2)
 		features |= BIT(VIRTIO_NET_F_MQ);
