@@ -452,6 +452,12 @@ static void test_one_byte_buffers(void)
 	rig_make_frame(r, frame, 100, 1);
 	CU_ASSERT_EQUAL(rig_out(r), 1);
 	CU_ASSERT_EQUAL(r->stats.drops.buffer_short, 1);
+	/* and after two of them a batch looks at no more buffers */
+	r->b.n = r->b.n_pieces = 0;
+	for (i = 0; i < 3; i++)
+		rig_make_frame(r, frame, i < 2 ? 14000 : 100, 1);
+	CU_ASSERT_EQUAL(rig_out(r), 0);
+	CU_ASSERT_EQUAL(r->stats.drops.buffer_short, 4);
 	CU_ASSERT_EQUAL(r->q->broken, VQ_OK);
 	rig_free(r);
 }
@@ -530,7 +536,25 @@ static void test_ring_too_small(void)
 	rig_free(r);
 }
 
+/* Tables as long as can be: a few of them a batch. */
+static void test_tables_in(void)
+{
+	struct rig *r = rig_new(256, RIG_V1 | RIG_PACKED | RIG_INDIRECT, 0x8000);
+	struct vring_packed_desc *t = rig_at(r, TABLE);
+	unsigned i;
+
+	for (i = 0; i < 1024; i++)
+		t[i] = (struct vring_packed_desc){RIG_DATA, i < 1023 ? 0 : 72, 0, 0};
+	for (i = 0; i < 256; i++)
+		packed_offer(r, TABLE, 1024 * 16, i, INDIRECT);
+	CU_ASSERT_EQUAL(rig_in(r), STEPS_MAX / 1024);
+	CU_ASSERT_EQUAL(r->b.n, STEPS_MAX / 1024);
+	vq_done(r->q);
+	rig_free(r);
+}
+
 static const struct check tests[] = {
+	{"tables in", test_tables_in},
 	{"pieces used up", test_pieces_used_up},
 	{"ring too small", test_ring_too_small},
 	{"event places", test_event_places},

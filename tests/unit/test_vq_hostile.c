@@ -496,6 +496,12 @@ static void test_one_byte_buffers(void)
 	rig_make_frame(r, frame, 100, 1);
 	CU_ASSERT_EQUAL(rig_out(r), 1);
 	CU_ASSERT_EQUAL(r->stats.drops.buffer_short, 1);
+	/* and after two of them a batch looks at no more buffers */
+	r->b.n = r->b.n_pieces = 0;
+	for (i = 0; i < 3; i++)
+		rig_make_frame(r, frame, i < 2 ? 14000 : 100, 1);
+	CU_ASSERT_EQUAL(rig_out(r), 0);
+	CU_ASSERT_EQUAL(r->stats.drops.buffer_short, 4);
 	CU_ASSERT_EQUAL(r->q->broken, VQ_OK);
 	rig_free(r);
 }
