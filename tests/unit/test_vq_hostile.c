@@ -525,6 +525,20 @@ static void test_cuts_lost(void)
 	}
 }
 
+/* What the batch's last in side said of hashes and offloads is of no meaning for the next one. */
+static void test_stale_batch(void)
+{
+	struct rig *r = start(0);
+
+	rig_desc(r->desc, 0, RIG_DATA, 72, 0, 0);
+	rig_offer(r, 0);
+	r->b.hashed = r->b.open = true;
+	CU_ASSERT_EQUAL(rig_in(r), 1);
+	CU_ASSERT(!r->b.hashed && !r->b.open);
+	vq_done(r->q);
+	rig_free(r);
+}
+
 /* Long chains use up nearly all pieces of the batch, and plain frames want the rest. */
 static void test_pieces_used_up(void)
 {
@@ -567,6 +581,7 @@ static void test_ring_too_small(void)
 }
 
 static const struct check tests[] = {
+	{"stale batch", test_stale_batch},
 	{"pieces used up", test_pieces_used_up},
 	{"ring too small", test_ring_too_small},
 	{"buffers of one byte", test_one_byte_buffers},
