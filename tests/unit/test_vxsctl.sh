@@ -180,7 +180,7 @@ expect status_json 0 '"name": *"vxsctl-' -j status
 expect port_list 0 'ID +NAME.* a +vm +no +1 +any +learned .*b +vm +no +4 +any +52:54:00:00:00:0b' port show
 expect port_mtu 0 'KIND +UP +QUEUES +MTU .* a +vm +no +1 +any .* m +vm +no +1 +9000 ' port show
 expect port_offloads 0 'MTU +9000 \(mtu=\).offloads +checksums alone \(offloads=csum\)' port show m
-expect port_offered 0 '"offered": *\[[^]]*"guest_tso6",[^]]*"ring_reset"' -j port show a
+expect port_offered 0 '"offered": *\[[^]]*"guest_tso6",[^]]*"ring_packed"' -j port show a
 expect port_withheld 0 '"csum",[[:space:]]*"guest_csum",[[:space:]]*"mtu",' -j port show m
 expect port_why_not 0 'traffic +does not pass: .*a\.sock' port show a
 expect port_queues 0 ' 7 +in +[0-9]+ +stopped' port show b
