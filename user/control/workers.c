@@ -167,7 +167,7 @@ void workers_plan_renew(struct worker_plan *plan)
 		s->n_resting = 0;
 		s->told = false;
 		for (k = 0; k < s->n; k++)
-			s->source[k].idle = 0;
+			s->source[k].idle = s->source[k].beside = 0;
 	}
 }
 

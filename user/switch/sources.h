@@ -11,7 +11,9 @@
 struct source {
 	struct port *port;
 	unsigned queue;
-	unsigned idle; /* the worker's own: rounds since it last had work; control sets it to 0 */
+	/* the worker's own; control sets them to 0 */
+	unsigned idle;   /* rounds since it last had work */
+	unsigned beside; /* of them, those that followed one in which another queue had work */
 };
 
 /* Published to the worker as a whole; from then on it is the worker's, who alone changes it. */
@@ -38,7 +40,7 @@ static inline struct source *sources_rouse(struct sources *s, unsigned i)
 
 	*first = s->source[i];
 	s->source[i] = was;
-	first->idle = 0;
+	first->idle = first->beside = 0;
 	return first;
 }
 
