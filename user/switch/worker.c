@@ -39,6 +39,9 @@ char rcu_tsan; /* see rcu.h */
 #define EVENTS_MAX_AT_ONCE 16
 #define IDLE_ROUNDS        256
 #define BESIDE_ROUNDS      64
+#define CROWD_GAP_US       100   /* a round that takes so long: somebody else had the CPU */
+#define CROWD_PER_SECOND   2     /* for what part of a second that makes the worker sleep early, */
+#define CROWD_IDLE_US      5     /* and how early */
 #define REST_PER_ROUND     4     /* asking a queue for notifications costs a fence */
 #define LOOK_PER_SECOND    32768 /* times that a busy worker asks epoll who was roused */
 #define LOOK_ROUNDS        256   /* and no rarer than in so many rounds */
@@ -294,6 +297,26 @@ static void work_sleep(struct worker *w, struct sources *s)
 	stat_add(&w->stats->wakeups, take_events(w, s, e, n));
 }
 
+/*
+ * Nothing to do. A worker that polls on a CPU which others want as well, a guest's own perhaps,
+ * takes it from those whose work it waits for: they are back sooner if it sleeps at once. That
+ * somebody else wanted the CPU, and got it, shows as a round without work that took far too long.
+ */
+static void account_idle_round(struct worker *w)
+{
+	uint64_t before = w->accounted;
+
+	account_idle(w);
+	if (w->accounted - before >= w->crowd_gap)
+		w->crowded_until = w->accounted + w->crowded_for;
+}
+
+/* How long to poll without work. */
+static uint64_t patience_now(const struct worker *w)
+{
+	return (int64_t)(w->crowded_until - w->accounted) > 0 ? w->crowd_patience : w->patience;
+}
+
 /* Nothing to do, for @idle cycles now; true: it slept, or at least tried to. */
 static bool work_idle(struct worker *w, struct sources *s, uint64_t idle)
 {
@@ -301,7 +324,7 @@ static bool work_idle(struct worker *w, struct sources *s, uint64_t idle)
 		return false;
 	if (w->poll == POLL_BUSY && s && idle >= w->patience)
 		rouse_all(w, s); /* there is time to look at them all */
-	if (w->poll == POLL_BUSY || (w->poll == POLL_ADAPTIVE && idle < w->patience))
+	if (w->poll == POLL_BUSY || (w->poll == POLL_ADAPTIVE && idle < patience_now(w)))
 		return false;
 	work_sleep(w, s);
 	return true;
@@ -333,7 +356,7 @@ static void *work(void *arg)
 			idle_since = w->accounted;
 			look_for_events(w, s);
 		} else {
-			account_idle(w);
+			account_idle_round(w);
 			relax();
 			if (work_idle(w, s, w->accounted - idle_since))
 				idle_since = w->accounted;
@@ -395,10 +418,15 @@ static void start_clock(struct worker *w)
 	uint64_t rate = cycles_per_second();
 
 	w->patience = rate / 1000 * w->idle_us / 1000;
+	w->crowd_patience = rate / 1000 * CROWD_IDLE_US / 1000;
+	if (w->crowd_patience > w->patience)
+		w->crowd_patience = w->patience;
+	w->crowd_gap = rate / 1000 * CROWD_GAP_US / 1000;
+	w->crowded_for = rate / CROWD_PER_SECOND;
 	w->renew_every = rate / RENEW_PER_SECOND;
 	w->look_every = rate / LOOK_PER_SECOND;
 	w->look_in = LOOK_ROUNDS;
-	w->accounted = w->renew_at = cycles_now();
+	w->accounted = w->renew_at = w->crowded_until = cycles_now();
 	__atomic_store_n(&w->stats->cycles_per_second, rate, __ATOMIC_RELAXED);
 	__atomic_store_n(&w->stats->started, w->accounted, __ATOMIC_RELAXED);
 }

@@ -46,10 +46,11 @@ struct worker {
 	unsigned id;
 	int cpu; /* -1: not pinned */
 	enum poll_mode poll;
-	unsigned idle_us;     /* time without work before an adaptive worker sleeps */
-	uint64_t patience;    /* the same in cycles */
-	uint64_t renew_every; /* cycles after which @now is renewed */
-	uint64_t look_every;  /* cycles after which a busy worker looks who was roused */
+	unsigned idle_us;  /* time without work before an adaptive worker sleeps */
+	uint64_t patience; /* the same in cycles */
+	uint64_t crowd_patience, crowd_gap, crowded_for; /* see account_idle_round(); cycles */
+	uint64_t renew_every;                            /* cycles after which @now is renewed */
+	uint64_t look_every; /* cycles after which a busy worker looks who was roused */
 	struct vswitch *sw;
 	struct vxs_worker_stats *stats; /* written by the worker, read by anyone */
 	int epoll_fd;
@@ -72,6 +73,7 @@ struct worker {
 	} recent[LEARN_RECENT];
 	uint32_t now;                  /* coarse seconds, renewed some 16 times a second */
 	uint64_t renew_at;             /* cycles */
+	uint64_t crowded_until;        /* cycles: when the CPU will be believed to be ours alone */
 	uint64_t look_at;              /* cycles: when to look for events */
 	unsigned look_in;              /* or in how many rounds */
 	uint64_t accounted;            /* account.h: when what was last put down ended, cycles */
