@@ -390,6 +390,48 @@ static void test_no_length(void)
 	}
 }
 
+/*
+ * Sums of 32 bits that are just below 2^32, before length, protocol and ID are added: of the pseudo
+ * header's addresses, then of the IPv4 header.
+ */
+static void test_carry(void)
+{
+	static const uint8_t addresses[] = {0x45, 0xd0, 0x23, 0x5a, 0x6b, 0x2f, 0xdc, 0xa5};
+	struct spec s = {.tcp = true, .payload = 4000, .gso_type = 1, .gso_size = 1000};
+	uint32_t word, k, i;
+	struct frame *f;
+	uint64_t sum;
+	uint8_t *ip;
+
+	for (k = 0; k < 2; k++) {
+		pkt_make(&p, &s);
+		ip = p.at + p.l3;
+		memcpy(ip + 12, addresses, 8);
+		for (i = sum = 0; k && i < 16; i += 4) {
+			memcpy(&word, ip + i, 4);
+			if (!i) /* without what differs from cut to cut */
+				memset((uint8_t *)&word + 2, 0, 2);
+			if (i == 4)
+				memset(&word, 0, 2);
+			if (i == 8)
+				memset((uint8_t *)&word + 2, 0, 2);
+			sum += word;
+		}
+		word = ~(uint32_t)((sum >> 32) + (uint32_t)sum) - 0x10;
+		if (k)
+			memcpy(ip + 16, &word, 4);
+		memcpy(p.dst, ip + 16, 4);
+		pkt_put16(ip + 10, 0);
+		pkt_put16(ip + 10, (uint16_t)~slow_add(0, ip, 20));
+		pkt_l4(&p, &s);
+		f = pkt_lend(&b, &p, 0, 0);
+		CU_ASSERT_TRUE_FATAL(offload_check(&b, f, OFFLOAD_ALL));
+		p.offload = f->offload;
+		check_cuts(f, 0, 0, 0);
+		check_cuts(f, OFFLOAD_CSUM, 0, 0);
+	}
+}
+
 /* A sum of 0 is written as 0xffff: 0 would say that there is no checksum (RFC 768). */
 static void test_zero_sum(void)
 {
@@ -541,6 +583,7 @@ int main(int argc, char **argv)
 		{"checksum", test_checksum},
 		{"anywhere", test_anywhere},
 		{"no_length", test_no_length},
+		{"carry", test_carry},
 		{"zero_sum", test_zero_sum},
 		{"passed_over", test_passed_over},
 		{"random", test_random},

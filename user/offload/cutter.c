@@ -103,9 +103,9 @@ static uint64_t sum_pseudo(const struct cutter *c, uint8_t proto, const uint8_t 
 	uint16_t guests;
 
 	if (!c->is_ip6)
-		return csum_of(ip + IP4_ADDRS, 8) + word(proto);
+		return (uint64_t)csum_of(ip + IP4_ADDRS, 8) + word(proto);
 	if (!fragment_is_routed(c->hdr, c->l3_at, c->l4_at))
-		return csum_of(ip + IP6_ADDRS, 32) + word(proto);
+		return (uint64_t)csum_of(ip + IP6_ADDRS, 32) + word(proto);
 	memcpy(&guests, check, sizeof(guests));
 	return guests + (uint64_t)(uint16_t)~word(c->f->len - c->l4_at);
 }
@@ -121,7 +121,7 @@ static void open_ip4(struct cutter *c)
 		put_u16(ip + IP4_FRAGMENT, 0);
 	else
 		put_u16(ip + IP4_ID, 0);
-	c->l3_sum = csum_of(ip, c->l4_at - c->l3_at);
+	c->l3_sum = fold32(csum_of(ip, c->l4_at - c->l3_at));
 }
 
 static void open_tcp(struct cutter *c)
