@@ -19,22 +19,6 @@
 #define FROM_PIECES 64
 #define FIRST_BYTES (FRAME_HEAD + FROM_PIECES)
 
-static inline uint32_t raw32(const uint8_t *at)
-{
-	uint32_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return value;
-}
-
-static inline uint64_t raw64(const uint8_t *at)
-{
-	uint64_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return value;
-}
-
 /* One round: every bit of either goes into the upper half of the product, which comes down. */
 static inline uint64_t mix(uint64_t sum, uint64_t value)
 {

@@ -82,23 +82,6 @@ struct gro {
 	struct held held[SLOTS];
 };
 
-/* Bytes as they lie in memory: to compare them, or to mix them. */
-static inline uint32_t raw32(const uint8_t *at)
-{
-	uint32_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return value;
-}
-
-static inline uint64_t raw64(const uint8_t *at)
-{
-	uint64_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return value;
-}
-
 enum kind {
 	KIND_OTHER,   /* not TCP over IP */
 	KIND_UNKNOWN, /* perhaps TCP, but of which flow doesn't stand where it usually does */
@@ -133,7 +116,7 @@ static inline enum kind look_at(const struct batch *b, const struct frame *f, st
 	uint32_t type;
 
 	if (f->shape.head_len != FRAME_HEAD || f->shape.head_at != FRAME_HEAD_ROOM)
-		return KIND_OTHER;
+		return f->shape.n_pieces ? KIND_UNKNOWN : KIND_OTHER; /* its head was cut short */
 	s->l3_at = frame_l3(f);
 	type = frame_type(f, s->l3_at);
 	ip = head + s->l3_at;

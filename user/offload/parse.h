@@ -53,6 +53,23 @@ static inline void put_u16(uint8_t *at, uint16_t value)
 	memcpy(at, &value, sizeof(value));
 }
 
+/* Bytes as they lie in memory: to compare, to sum or to mix them. */
+static inline uint32_t raw32(const uint8_t *at)
+{
+	uint32_t value;
+
+	memcpy(&value, at, sizeof(value));
+	return value;
+}
+
+static inline uint64_t raw64(const uint8_t *at)
+{
+	uint64_t value;
+
+	memcpy(&value, at, sizeof(value));
+	return value;
+}
+
 static inline uint32_t get_u32(const uint8_t *at)
 {
 	return (uint32_t)get_u16(at) << 16 | get_u16(at + 2);

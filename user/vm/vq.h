@@ -24,7 +24,7 @@ struct vxs_port_stats;
  * Work per call is bounded: in() takes BATCH_FRAMES chains at most, and begins no new one after
  * STEPS_MAX descriptors. A chain has CHAIN_MAX descriptors at most. Nor does it begin a new one
  * after frames that may have to be cut into CUTS_MAX: cutting is for the worker that took them, and
- * the smallest gso_size there is would keep it busy for half a second. 256 frames of 64 KB in
+ * the smallest gso_size makes half a million segments of a batch. 256 frames of 64 KB in
  * segments of 1448 bytes are 11,776.
  */
 #define CHAIN_MAX 1024 /* what any driver in use stays below (QEMU's own limit) */

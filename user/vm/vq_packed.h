@@ -73,6 +73,12 @@ static __always_inline bool rest_is_avail(uint64_t rest, bool wrap)
 	return (rest >> 48 & (PACKED_AVAIL | PACKED_USED)) == flags_avail(wrap);
 }
 
+static inline unsigned min3(unsigned a, unsigned b, unsigned c)
+{
+	a = a < b ? a : b;
+	return a < c ? a : c;
+}
+
 /* A place in the ring, with the wrap counter there. */
 struct place {
 	uint16_t at;

@@ -75,12 +75,6 @@ static __always_inline unsigned look_ahead(struct view *v, struct batch *b,
 	return d - first;
 }
 
-static inline unsigned min3(unsigned a, unsigned b, unsigned c)
-{
-	a = a < b ? a : b;
-	return a < c ? a : c;
-}
-
 /* Takes plain chains, one behind the other, as many as there is room for. */
 static __always_inline void take_run(struct vq *q, struct batch *b, uint32_t hdr_len,
 				     struct in_count *c)

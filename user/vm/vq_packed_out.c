@@ -160,12 +160,6 @@ static __always_inline unsigned look_ahead(struct view *v, struct placed *to, co
 	return d - begin;
 }
 
-static inline unsigned min3(unsigned a, unsigned b, unsigned c)
-{
-	a = a < b ? a : b;
-	return a < c ? a : c;
-}
-
 /* As many frames as are plain, one behind the other, @n at most; returns how many. */
 static __always_inline unsigned put_run(struct vq *q, const struct batch *b, const uint16_t *which,
 					unsigned n, struct plain how, struct out_count *c)
