@@ -25,6 +25,7 @@
 	DROP(queue_full, "the guest offered no receive buffer")                                    \
 	DROP(buffer_short, "the guest's receive buffers are too small")                            \
 	DROP(queue_broken, "the guest's receive queue is broken")                                  \
+	DROP(memory_absent, "the guest's buffer is not there yet (migration, or its IOMMU)")       \
 	DROP(too_big, "longer than the MTU of the port it was for")                                \
 	DROP(nic_full, "the NIC's transmit ring is full")                                          \
 	DROP(nic_down, "the NIC refused to transmit (link down?)")                                 \

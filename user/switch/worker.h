@@ -22,6 +22,7 @@ enum poll_mode { POLL_ADAPTIVE, POLL_BUSY, POLL_INTERRUPT };
 enum event_kind {
 	EVENT_LEARN,  /* a frame came from address @key on port @port */
 	EVENT_BROKEN, /* queue @key of port @port broke; the queue itself says why */
+	EVENT_ABSENT, /* address @key of port @port's guest is wanted, and absent (vq.h) */
 };
 
 struct event {

@@ -4,8 +4,6 @@
 #include "vm/vm.h"
 
 #include <errno.h>
-#include <linux/virtio_config.h>
-#include <linux/virtio_net.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,43 +78,6 @@ void vm_log(struct vm_control *c, enum log_level level, const char *format, ...)
 	else
 		log_line(level, "vm %s: %s", c->vm->port.name, text);
 	c->log_left_out = 0;
-}
-
-#define BIT(n) (1ull << (n))
-
-/* What a guest may leave to us (CSUM, HOST_*), and be left with (GUEST_*). */
-static uint64_t offload_features(enum vm_offloads offloads)
-{
-	uint64_t features = BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM);
-
-	if (offloads == VM_OFFLOADS_NONE)
-		return 0;
-	if (offloads == VM_OFFLOADS_CSUM)
-		return features;
-	return features | BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_HOST_TSO6) |
-	       BIT(VIRTIO_NET_F_HOST_ECN) | BIT(VIRTIO_NET_F_HOST_UFO) |
-	       BIT(VIRTIO_NET_F_HOST_USO) | BIT(VIRTIO_NET_F_GUEST_TSO4) |
-	       BIT(VIRTIO_NET_F_GUEST_TSO6) | BIT(VIRTIO_NET_F_GUEST_ECN) |
-	       BIT(VIRTIO_NET_F_GUEST_UFO) | BIT(VIRTIO_NET_F_GUEST_USO4) |
-	       BIT(VIRTIO_NET_F_GUEST_USO6);
-}
-
-uint64_t vm_features(const struct vm_control *c)
-{
-	uint64_t features = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_ANY_LAYOUT) |
-			    BIT(VIRTIO_F_NOTIFY_ON_EMPTY) | BIT(VIRTIO_RING_F_INDIRECT_DESC) |
-			    BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(VIRTIO_F_RING_PACKED) |
-			    BIT(VIRTIO_F_IN_ORDER) | BIT(VIRTIO_NET_F_MRG_RXBUF) |
-			    BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | BIT(VHOST_USER_F_PROTOCOL_FEATURES);
-
-	if (c->ring_reset == VM_RING_RESET_ON ||
-	    (c->ring_reset == VM_RING_RESET_AUTO && (c->conn.fd < 0 || c->peer_resets)))
-		features |= BIT(VIRTIO_F_RING_RESET);
-	if (c->n_rings > 2)
-		features |= BIT(VIRTIO_NET_F_MQ);
-	if (c->mtu_option)
-		features |= BIT(VIRTIO_NET_F_MTU);
-	return features | offload_features(c->offloads);
 }
 
 int vm_set_mtu(struct vm_control *c, uint64_t mtu)

@@ -53,6 +53,12 @@ struct vm_control {
 	uint32_t mtu_option, mtu_told; /* mtu= and NET_SET_MTU; 0: not said */
 	uint64_t mtu_refused;          /* what NET_SET_MTU said last, if that was refused */
 	struct vu_mem *mem;
+	struct vu_iotlb *iotlb;       /* with ACCESS_PLATFORM; NULL: addresses are physical */
+	struct vu_back *back;         /* SET_BACKEND_REQ_FD; NULL: none */
+	struct vu_log *log;           /* SET_LOG_BASE; NULL: none */
+	struct vu_postcopy *postcopy; /* from POSTCOPY_ADVISE to _END; else NULL */
+	struct vu_inflight *inflight; /* GET_INFLIGHT_FD or SET_INFLIGHT_FD; NULL: none */
+	struct vm_transfer *transfer; /* SET_DEVICE_STATE_FD; NULL: none */
 	struct vm_ring ring[2 * PORT_QUEUES_MAX];
 
 	void (*changed)(void *arg, struct vm *vm);
@@ -98,8 +104,10 @@ void vm_rings_tell_broken(struct vm_control *c);
  */
 bool vm_peer_resets(int pid);
 
-/** vm_features() - what we offer to this VM's front-end. */
+/** vm_features() - virtio features that we offer to this VM's front-end (vm_offer.c). */
 uint64_t vm_features(const struct vm_control *c);
+/** vm_protocol_features() - and features of vhost-user. */
+uint64_t vm_protocol_features(const struct vm_control *c);
 
 /**
  * vm_set_mtu() - NET_SET_MTU: the longest packet that the front-end told its guest of

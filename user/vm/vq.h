@@ -53,6 +53,13 @@ enum vq_broken {
 	VQ_BROKEN_MAX,
 };
 
+/*
+ * Stands where a reason to break may: an address is the guest's, but what is there can't be had yet
+ * (vu_mem.h). In: the chain stays in the ring, to be taken later; out: the frame is dropped and
+ * counted (memory_absent). Nobody waits; vq->absent says what is wanted.
+ */
+#define VQ_ABSENT VQ_BROKEN_MAX
+
 /* A chain of a packed ring that was taken, as far as the ring doesn't say it itself. */
 struct vq_chain {
 	uint16_t id;
@@ -83,6 +90,8 @@ struct vq {
 	bool notify_on_empty; /* call whenever all that was available is used (legacy) */
 	uint32_t asks;        /* OFFLOAD_* that the driver may ask for; in-queue */
 	uint32_t takes;       /* OFFLOAD_* that it takes; out-queue */
+	struct vu_log *log;   /* dirty log that writes are told to; NULL: none is wanted */
+	uint64_t log_used;    /* guest physical address of @used (@device) in it; 0: not logged */
 
 	/* written by control at any time, read by workers (relaxed atomics) */
 	bool enabled; /* SET_VRING_ENABLE; frames from a disabled in-queue are discarded */
@@ -91,6 +100,7 @@ struct vq {
 
 	/* written by the user of the queue, read by control (relaxed atomics) */
 	uint32_t broken; /* enum vq_broken; once set, the queue is left alone */
+	uint64_t absent; /* an address that was found absent, in its lowest bit 1; 0: none */
 
 	/* the user's own (under @lock for an out-queue); control's while not published */
 	pthread_spinlock_t lock;

@@ -68,6 +68,12 @@ struct vu_cursor {
 	uint64_t gpa, size;
 	uint64_t ample; /* offsets below it have VU_AMPLE bytes in one piece from there on */
 	uint8_t *at;
+	/*
+	 * Set to the address, with its lowest bit 1, when NULL is returned for one that is the
+	 * guest's, but absent: no IOTLB entry yet, or a page that a migration still has to bring.
+	 * Whoever looks at it sets it to 0 again.
+	 */
+	uint64_t absent;
 };
 
 #define VU_AMPLE (65536 + 64) /* any frame and its header */

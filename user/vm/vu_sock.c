@@ -285,8 +285,12 @@ int vu_conn_read(struct vu_conn *c)
 	return 1;
 }
 
-int vu_conn_send(struct vu_conn *c, uint32_t request, const void *payload, uint32_t size)
+int vu_conn_send(struct vu_conn *c, uint32_t request, const void *payload, uint32_t size, int fd)
 {
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {};
 	struct vhost_user_header header = {
 		.request = request,
 		.flags = VHOST_USER_VERSION | VHOST_USER_REPLY,
@@ -297,7 +301,18 @@ int vu_conn_send(struct vu_conn *c, uint32_t request, const void *payload, uint3
 		{.iov_base = (void *)payload, .iov_len = size},
 	};
 	struct msghdr hdr = {.msg_iov = iov, .msg_iovlen = 2};
+	struct cmsghdr *cmsg;
 	ssize_t n;
+
+	if (fd >= 0) {
+		hdr.msg_control = control.room;
+		hdr.msg_controllen = sizeof(control.room);
+		cmsg = CMSG_FIRSTHDR(&hdr);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(sizeof(fd));
+		memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+	}
 
 	do {
 		n = sendmsg(c->fd, &hdr, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -58,8 +58,12 @@ int vu_sock_accept(int listen_fd, struct vu_conn *c);
  */
 int vu_conn_read(struct vu_conn *c);
 
-/** vu_conn_send() - answer @request with @size bytes of @payload, all at once or -errno. */
-int vu_conn_send(struct vu_conn *c, uint32_t request, const void *payload, uint32_t size);
+/**
+ * vu_conn_send() - answer @request with @size bytes of @payload, all at once or -errno
+ *
+ * @fd goes with it, and stays the caller's; -1: none.
+ */
+int vu_conn_send(struct vu_conn *c, uint32_t request, const void *payload, uint32_t size, int fd);
 
 /** vu_conn_close() - close it and the message's fds. An unset one is fine. */
 void vu_conn_close(struct vu_conn *c);

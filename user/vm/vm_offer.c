@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What we offer to a VM's front-end: virtio features, and features of the protocol. */
+#include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
+
+#include "vm/vm_control.h"
+
+#define BIT(n) (1ull << (n))
+
+/* What a guest may leave to us (CSUM, HOST_*), and be left with (GUEST_*). */
+static uint64_t offload_features(enum vm_offloads offloads)
+{
+	uint64_t features = BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM);
+
+	if (offloads == VM_OFFLOADS_NONE)
+		return 0;
+	if (offloads == VM_OFFLOADS_CSUM)
+		return features;
+	return features | BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_HOST_TSO6) |
+	       BIT(VIRTIO_NET_F_HOST_ECN) | BIT(VIRTIO_NET_F_HOST_UFO) |
+	       BIT(VIRTIO_NET_F_HOST_USO) | BIT(VIRTIO_NET_F_GUEST_TSO4) |
+	       BIT(VIRTIO_NET_F_GUEST_TSO6) | BIT(VIRTIO_NET_F_GUEST_ECN) |
+	       BIT(VIRTIO_NET_F_GUEST_UFO) | BIT(VIRTIO_NET_F_GUEST_USO4) |
+	       BIT(VIRTIO_NET_F_GUEST_USO6);
+}
+
+uint64_t vm_features(const struct vm_control *c)
+{
+	uint64_t features = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_ANY_LAYOUT) |
+			    BIT(VIRTIO_F_NOTIFY_ON_EMPTY) | BIT(VIRTIO_RING_F_INDIRECT_DESC) |
+			    BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(VIRTIO_F_RING_PACKED) |
+			    BIT(VIRTIO_F_IN_ORDER) | BIT(VIRTIO_NET_F_MRG_RXBUF) |
+			    BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | BIT(VHOST_USER_F_PROTOCOL_FEATURES);
+
+	if (c->ring_reset == VM_RING_RESET_ON ||
+	    (c->ring_reset == VM_RING_RESET_AUTO && (c->conn.fd < 0 || c->peer_resets)))
+		features |= BIT(VIRTIO_F_RING_RESET);
+	if (c->n_rings > 2)
+		features |= BIT(VIRTIO_NET_F_MQ);
+	if (c->mtu_option)
+		features |= BIT(VIRTIO_NET_F_MTU);
+	return features | offload_features(c->offloads);
+}
+
+uint64_t vm_protocol_features(const struct vm_control *c)
+{
+	(void)c;
+	return BIT(VHOST_USER_PROTOCOL_F_MQ) | BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
+	       BIT(VHOST_USER_PROTOCOL_F_NET_MTU);
+}

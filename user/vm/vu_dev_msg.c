@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* vhost-user messages about the device as a whole: features, owner, number of queues, MTU. */
+#include <inttypes.h>
+
+#include "vm/vm_control.h"
+#include "vm/vu_request.h"
+
+int msg_get_features(struct request *q)
+{
+	msg_reply_u64(q, vm_features(q->c));
+	return 0;
+}
+
+int msg_set_features(struct request *q)
+{
+	uint64_t wanted = q->m->payload.u64, odd = wanted & ~vm_features(q->c);
+
+	if (odd)
+		return msg_refuse(q, "features 0x%" PRIx64 " were not offered", odd);
+	q->c->features = wanted;
+	q->c->has_features = true;
+	return 0;
+}
+
+int msg_get_protocol_features(struct request *q)
+{
+	msg_reply_u64(q, vm_protocol_features(q->c));
+	return 0;
+}
+
+int msg_set_protocol_features(struct request *q)
+{
+	uint64_t wanted = q->m->payload.u64, odd = wanted & ~vm_protocol_features(q->c);
+
+	if (odd)
+		return msg_refuse(q, "protocol features 0x%" PRIx64 " were not offered", odd);
+	q->c->protocol_features = wanted;
+	return 0;
+}
+
+int msg_set_owner(struct request *q)
+{
+	(void)q;
+	return 0;
+}
+
+/* Deprecated; the specification leaves us to ignore it or to disable all rings. */
+int msg_reset_owner(struct request *q)
+{
+	unsigned i;
+
+	for (i = 0; i < q->c->n_rings; i++) {
+		vm_ring_stop(q->c, i);
+		vm_ring_enable(q->c, i, false);
+	}
+	return 0;
+}
+
+int msg_get_queue_num(struct request *q)
+{
+	msg_reply_u64(q, q->c->n_rings / 2);
+	return 0;
+}
+
+/*
+ * QEMU asks for this before it starts the rings, if it was told host_mtu=. It takes a refusal for
+ * the end of it: it says "9000Bytes MTU not supported by the backend", and the guest's device stays
+ * as it is. To hang up would only have it come again. What limit holds, holds in any case.
+ */
+int msg_net_set_mtu(struct request *q)
+{
+	uint64_t mtu = q->m->payload.u64;
+
+	q->refused = !mtu || vm_set_mtu(q->c, mtu);
+	if (q->refused)
+		vm_log(q->c, LOG_WARN,
+		       "the front-end wants an MTU of %" PRIu64 ", which is refused: %s", mtu,
+		       vm_mtu_remedy(q->c));
+	return 0;
+}
+
+int msg_set_backend_req_fd(struct request *q)
+{
+	return msg_refuse(q, "is not built yet");
+}
+
+int msg_get_config(struct request *q)
+{
+	return msg_refuse(q, "is not built yet");
+}
+
+int msg_set_config(struct request *q)
+{
+	return msg_refuse(q, "is not built yet");
+}
+
+int msg_reset_device(struct request *q)
+{
+	return msg_refuse(q, "is not built yet");
+}
+
+int msg_set_status(struct request *q)
+{
+	return msg_refuse(q, "is not built yet");
+}
+
+int msg_get_status(struct request *q)
+{
+	return msg_refuse(q, "is not built yet");
+}
