@@ -16,6 +16,7 @@
 #include "switch/fdb.h"
 #include "switch/rcu.h"
 #include "vm/vm_control.h"
+#include "vm/vu_back.h"
 #include "vm/vu_msg.h"
 
 /*
@@ -130,6 +131,7 @@ static void disconnect(struct vm_control *c)
 {
 	loop_unwatch(c->conn_watch);
 	c->conn_watch = NULL;
+	vu_back_close(c);
 	vm_rings_forget(c);
 	vu_mem_free(c->mem);
 	c->mem = NULL;

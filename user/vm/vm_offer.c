@@ -46,5 +46,6 @@ uint64_t vm_protocol_features(const struct vm_control *c)
 {
 	(void)c;
 	return BIT(VHOST_USER_PROTOCOL_F_MQ) | BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
-	       BIT(VHOST_USER_PROTOCOL_F_NET_MTU);
+	       BIT(VHOST_USER_PROTOCOL_F_NET_MTU) | BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ) |
+	       BIT(VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD);
 }

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* vhost-user messages about the device as a whole: features, owner, number of queues, MTU. */
+#include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "vm/vm_control.h"
+#include "vm/vu_back.h"
 #include "vm/vu_request.h"
 
 int msg_get_features(struct request *q)
@@ -81,7 +84,15 @@ int msg_net_set_mtu(struct request *q)
 
 int msg_set_backend_req_fd(struct request *q)
 {
-	return msg_refuse(q, "is not built yet");
+	int ret;
+
+	ret = vu_back_open(q->c, q->m->fd[0]);
+	if (ret == -ENOTSOCK)
+		return msg_refuse(q, "the file descriptor is not a connected unix socket");
+	if (ret)
+		return msg_refuse(q, "can't watch the socket: %s", strerror(-ret));
+	vu_message_take_fd(q->m, 0);
+	return 0;
 }
 
 int msg_get_config(struct request *q)
