@@ -12,8 +12,8 @@ static struct vm_state state(void)
 
 /* In numbers, as the specification has them. */
 #define ALWAYS                                                                                     \
-	(VERSION_1 | FEATURE(15) | FEATURE(21) | FEATURE(24) | FEATURE(27) | FEATURE(28) |         \
-	 FEATURE(29) | BIT30 | FEATURE(34) | FEATURE(35) | FEATURE(40))
+	(VERSION_1 | FEATURE(15) | FEATURE(21) | FEATURE(24) | FEATURE(26) | FEATURE(27) |         \
+	 FEATURE(28) | FEATURE(29) | BIT30 | FEATURE(34) | FEATURE(35) | FEATURE(40))
 #define CSUM (FEATURE(0) | FEATURE(1))
 #define SEGMENTS                                                                                   \
 	(FEATURE(7) | FEATURE(8) | FEATURE(9) | FEATURE(10) | FEATURE(11) | FEATURE(12) |          \
@@ -30,8 +30,8 @@ static void test_negotiation(void)
 	offered = peer_get(VHOST_USER_GET_FEATURES);
 	CU_ASSERT_EQUAL(offered, ALWAYS | CSUM | SEGMENTS);
 	protocol = peer_get(VHOST_USER_GET_PROTOCOL_FEATURES);
-	CU_ASSERT_EQUAL(protocol,
-			FEATURE(0) | FEATURE(3) | FEATURE(4) | FEATURE(5) | FEATURE(10));
+	CU_ASSERT_EQUAL(protocol, FEATURE(0) | FEATURE(1) | FEATURE(3) | FEATURE(4) | FEATURE(5) |
+					  FEATURE(10));
 	peer_send(VHOST_USER_SET_OWNER, 0, NULL, 0, NULL, 0);
 	peer_u64(VHOST_USER_SET_PROTOCOL_FEATURES, protocol);
 	CU_ASSERT_EQUAL(peer_get(VHOST_USER_GET_QUEUE_NUM), 1);
@@ -381,7 +381,7 @@ static const struct bad {
 	unsigned fds;
 } bads[] = {
 	{0, 0, {0}, 0},
-	{19, 8, {0}, 0}, /* not offered */
+	{19, 8, {0}, 0}, /* not negotiated */
 	{47, 0, {0}, 0},
 	{0x10001, 0, {0}, 0},
 	{UINT32_MAX, 0, {0}, 0},
@@ -389,7 +389,7 @@ static const struct bad {
 	{VHOST_USER_SET_FEATURES, 4, {0}, 0},
 	{VHOST_USER_SET_FEATURES, 8, {4}, 0},
 	{VHOST_USER_SET_FEATURES, 8, {0, 0x80000000}, 0},
-	{VHOST_USER_SET_PROTOCOL_FEATURES, 8, {2}, 0},
+	{VHOST_USER_SET_PROTOCOL_FEATURES, 8, {0x80}, 0}, /* CRYPTO_SESSION */
 	{VHOST_USER_SET_PROTOCOL_FEATURES, 8, {0, 1}, 0},
 	{VHOST_USER_SET_VRING_NUM, 8, {2, 256}, 0},
 	{VHOST_USER_SET_VRING_NUM, 8, {0x10000, 256}, 0},

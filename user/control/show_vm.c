@@ -38,6 +38,7 @@ static const struct feature {
 	{VIRTIO_NET_F_GUEST_ANNOUNCE, .name = "guest_announce"},
 	{VIRTIO_NET_F_MQ, .name = "mq"},
 	{VIRTIO_F_NOTIFY_ON_EMPTY, .name = "notify_on_empty"},
+	{VHOST_USER_F_LOG_ALL, .name = "log_all"},
 	{VIRTIO_F_ANY_LAYOUT, .name = "any_layout"},
 	{VIRTIO_RING_F_INDIRECT_DESC, .name = "indirect_desc"},
 	{VIRTIO_RING_F_EVENT_IDX, .name = "event_idx"},

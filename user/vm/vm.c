@@ -17,6 +17,7 @@
 #include "switch/rcu.h"
 #include "vm/vm_control.h"
 #include "vm/vu_back.h"
+#include "vm/vu_log.h"
 #include "vm/vu_msg.h"
 
 /*
@@ -133,6 +134,11 @@ static void disconnect(struct vm_control *c)
 	c->conn_watch = NULL;
 	vu_back_close(c);
 	vm_rings_forget(c);
+	vu_log_free(c->log);
+	c->log = NULL;
+	if (c->log_fd >= 0)
+		close(c->log_fd);
+	c->log_fd = -1;
 	vu_mem_free(c->mem);
 	c->mem = NULL;
 	c->has_features = false;
@@ -327,7 +333,7 @@ int vm_new(struct vm **out, struct loop *loop, const struct vm_options *opt, uin
 	c->ring_reset = opt->ring_reset;
 	c->mtu_option = opt->mtu;
 	c->was_mtu = vm->mtu = opt->mtu;
-	c->conn.fd = c->pending.fd = c->listen_fd = -1;
+	c->conn.fd = c->pending.fd = c->listen_fd = c->log_fd = -1;
 	c->log_room = LOG_BURST;
 	c->log_at = now_ms();
 	vm_rings_init(c);
@@ -404,6 +410,15 @@ void vm_broken(struct vm *vm)
 		vm_log(c, LOG_WARN,
 		       "the guest's memory is gone (its file was cut short, or the file system is "
 		       "full); connection closed");
+		disconnect(c);
+		tell_change(c);
+		return;
+	}
+	if (c->log && vu_log_is_lost(c->log)) {
+		vm_log(c, LOG_WARN,
+		       "the dirty log is gone (its file was cut short, or the file system is "
+		       "full): "
+		       "a migration would lose memory; connection closed");
 		disconnect(c);
 		tell_change(c);
 		return;

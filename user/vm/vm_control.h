@@ -56,6 +56,7 @@ struct vm_control {
 	struct vu_iotlb *iotlb;       /* with ACCESS_PLATFORM; NULL: addresses are physical */
 	struct vu_back *back;         /* SET_BACKEND_REQ_FD; NULL: none */
 	struct vu_log *log;           /* SET_LOG_BASE; NULL: none */
+	int log_fd;                   /* SET_LOG_FD; -1: none */
 	struct vu_postcopy *postcopy; /* from POSTCOPY_ADVISE to _END; else NULL */
 	struct vu_inflight *inflight; /* GET_INFLIGHT_FD or SET_INFLIGHT_FD; NULL: none */
 	struct vm_transfer *transfer; /* SET_DEVICE_STATE_FD; NULL: none */

@@ -30,7 +30,8 @@ uint64_t vm_features(const struct vm_control *c)
 			    BIT(VIRTIO_F_NOTIFY_ON_EMPTY) | BIT(VIRTIO_RING_F_INDIRECT_DESC) |
 			    BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(VIRTIO_F_RING_PACKED) |
 			    BIT(VIRTIO_F_IN_ORDER) | BIT(VIRTIO_NET_F_MRG_RXBUF) |
-			    BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | BIT(VHOST_USER_F_PROTOCOL_FEATURES);
+			    BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | BIT(VHOST_USER_F_LOG_ALL) |
+			    BIT(VHOST_USER_F_PROTOCOL_FEATURES);
 
 	if (c->ring_reset == VM_RING_RESET_ON ||
 	    (c->ring_reset == VM_RING_RESET_AUTO && (c->conn.fd < 0 || c->peer_resets)))
@@ -45,7 +46,9 @@ uint64_t vm_features(const struct vm_control *c)
 uint64_t vm_protocol_features(const struct vm_control *c)
 {
 	(void)c;
-	return BIT(VHOST_USER_PROTOCOL_F_MQ) | BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
-	       BIT(VHOST_USER_PROTOCOL_F_NET_MTU) | BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ) |
-	       BIT(VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD);
+	/* clang-format off: one per line */
+	return BIT(VHOST_USER_PROTOCOL_F_MQ) | BIT(VHOST_USER_PROTOCOL_F_LOG_SHMFD) |
+	       BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) | BIT(VHOST_USER_PROTOCOL_F_NET_MTU) |
+	       BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ) | BIT(VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD);
+	/* clang-format on */
 }

@@ -119,6 +119,10 @@ static int start(struct vm_control *c, unsigned index)
 		.features = c->features,
 		.enabled = vm_ring_is_enabled(c, index),
 		.call_fd = r->call_fd,
+		.log = c->features & 1ull << VHOST_USER_F_LOG_ALL ? c->log : NULL,
+		.log_used = r->addr.flags & VHOST_USER_ADDR_LOG,
+		.log_addr = r->addr.log,
+		.log_fd = c->log_fd,
 	};
 	struct vq *q;
 	int ret;

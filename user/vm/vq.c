@@ -10,6 +10,7 @@
 #include <linux/virtio_net.h>
 
 #include "offload/offload.h"
+#include "vm/vq_log.h"
 
 #define HAS(features, bit) (!!((features) >> (bit)&1))
 
@@ -102,6 +103,30 @@ static void be_quiet(struct vq *q)
 		__atomic_store_n((uint16_t *)&q->used->ring[q->size], event, __ATOMIC_RELAXED);
 }
 
+/*
+ * The ring's place in the dirty log. An IOMMU's address for it isn't the guest's physical one, so
+ * that is looked up. All of what we may write of it counts as written: a ring may have run before
+ * its log came (QEMU starts the rings of a guest that boots during a migration that way).
+ */
+static void begin_log(struct vq *q, const struct vq_setup *s)
+{
+	q->log = s->log;
+	q->log_fd = s->log_fd;
+	q->log_used = VQ_NOT_LOGGED;
+	if (!q->log)
+		return;
+	if (s->log_used && HAS(s->features, VIRTIO_F_ACCESS_PLATFORM))
+		q->log_used = vu_log_gpa(q->mem, q->packed ? (void *)q->device : q->used);
+	else if (s->log_used)
+		q->log_used = s->log_addr;
+	if (q->packed) {
+		log_at(q, q->ring, 16ull * q->size);
+		log_used(q, 0, sizeof(*q->device));
+	} else {
+		log_used(q, 0, 4 + 8ull * q->size + (q->event_idx ? 2 : 0));
+	}
+}
+
 int vq_new(struct vq **out, const struct vq_setup *setup)
 {
 	struct vq *q;
@@ -138,6 +163,7 @@ int vq_new(struct vq **out, const struct vq_setup *setup)
 		q->used_at = __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE);
 	q->signalled = q->used_at;
 	be_quiet(q);
+	begin_log(q, setup);
 	pthread_spin_init(&q->lock, PTHREAD_PROCESS_PRIVATE);
 	*out = q;
 	return 0;

@@ -60,6 +60,8 @@ enum vq_broken {
  */
 #define VQ_ABSENT VQ_BROKEN_MAX
 
+#define VQ_NOT_LOGGED UINT64_MAX
+
 /* A chain of a packed ring that was taken, as far as the ring doesn't say it itself. */
 struct vq_chain {
 	uint16_t id;
@@ -91,7 +93,8 @@ struct vq {
 	uint32_t asks;        /* OFFLOAD_* that the driver may ask for; in-queue */
 	uint32_t takes;       /* OFFLOAD_* that it takes; out-queue */
 	struct vu_log *log;   /* dirty log that writes are told to; NULL: none is wanted */
-	uint64_t log_used;    /* guest physical address of @used (@device) in it; 0: not logged */
+	uint64_t log_used;    /* address of @used (@device) in it, or VQ_NOT_LOGGED */
+	int log_fd;           /* eventfd to write when bits of it are new; -1: none */
 
 	/* written by control at any time, read by workers (relaxed atomics) */
 	bool enabled; /* SET_VRING_ENABLE; frames from a disabled in-queue are discarded */
@@ -117,6 +120,7 @@ struct vq {
 	uint16_t lent; /* chains of the last in(), already in the used ring, to be given back */
 	struct vu_cursor cursor;
 	uint64_t calls; /* notifications sent; statistics */
+	bool log_fresh; /* bits of @log are new since the last batch */
 };
 
 /* What vq_new() needs, all checked by it. Addresses are the front-end's (uva). */
@@ -128,6 +132,10 @@ struct vq_setup {
 	uint64_t features; /* negotiated virtio features */
 	bool enabled;
 	int call_fd;
+	struct vu_log *log; /* NULL: none. With it: */
+	bool log_used;      /* SET_VRING_ADDR says that the used ring is to be logged, */
+	uint64_t log_addr;  /* and at which address */
+	int log_fd;         /* -1: none */
 };
 
 /**

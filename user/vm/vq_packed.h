@@ -8,6 +8,7 @@
 
 #include "vm/vq.h"
 #include "vm/vq_call.h"
+#include "vm/vq_log.h"
 
 /*
  * One ring of descriptors that driver and device both walk over. A descriptor is available when its
@@ -268,6 +269,16 @@ static inline void show_used(struct vq *q, struct place first, uint16_t flags)
 {
 	__atomic_store_n(&q->ring[first.at].flags, htole16(flags_used(first.wrap) | flags),
 			 __ATOMIC_RELEASE);
+}
+
+/* Tells the dirty log of @n descriptors from @first on, which were just shown. */
+static inline void log_descs(struct vq *q, struct place first, unsigned n)
+{
+	const unsigned left = q->size - first.at, run = n < left ? n : left;
+
+	log_at(q, &q->ring[first.at], 16ull * run);
+	log_at(q, &q->ring[0], 16ull * (n - run));
+	log_tell(q);
 }
 
 /* Whether the driver wants to know of the @n descriptors before used_at (2.8.10). */

@@ -207,6 +207,8 @@ void vq_packed_done(struct vq *q)
 	else
 		use_each(q);
 	show_used(q, first, 0);
+	if (__builtin_expect(!!q->log, 0))
+		log_descs(q, first, q->in_order ? 1 : q->size - q->left);
 	q->used_at = q->avail_at;
 	q->used_wrap = q->avail_wrap;
 	q->lent = q->n_chains = 0;
@@ -232,6 +234,8 @@ bool vq_packed_wait(struct vq *q, bool on)
 			__atomic_store_n(&q->device->flags,
 					 htole16(VRING_PACKED_EVENT_FLAG_DISABLE),
 					 __ATOMIC_RELAXED);
+		if (!q->quiet && q->log)
+			log_used(q, 0, sizeof(*q->device));
 		q->quiet = true;
 		return false;
 	}
@@ -240,6 +244,8 @@ bool vq_packed_wait(struct vq *q, bool on)
 		event = VRING_PACKED_EVENT_FLAG_DESC;
 	__atomic_store_n((uint32_t *)(void *)q->device, htole32(event << 16 | at),
 			 __ATOMIC_RELAXED);
+	if (q->log)
+		log_used(q, 0, sizeof(*q->device));
 	/* Our wish must be visible before we look for the last time; pairs with the driver's. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return rest_is_avail(read_rest(&q->ring[q->avail_at]), q->avail_wrap);

@@ -211,7 +211,7 @@ static unsigned put_all(struct vq *q, const struct batch *b, const uint16_t *whi
 	while (i < n) {
 		const struct frame *f = &b->frame[which[i]];
 
-		if (looks_plain(q, VRING_DESC_F_WRITE, q->hdr_len + f->len)) {
+		if (!q->log && looks_plain(q, VRING_DESC_F_WRITE, q->hdr_len + f->len)) {
 			i += put_plain(q, b, which + i, n - i, c);
 			if (i == n)
 				break;
@@ -255,6 +255,8 @@ unsigned vq_packed_out(struct vq *q, struct vxs_port_stats *stats, const struct 
 		q->used_at = q->avail_at;
 		q->used_wrap = q->avail_wrap;
 		show_used(q, first, VRING_DESC_F_WRITE);
+		if (__builtin_expect(!!q->log, 0))
+			log_descs(q, first, q->size - q->left);
 		notify(q, q->size - q->left);
 	}
 	count.calls += q->calls;

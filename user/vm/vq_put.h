@@ -11,6 +11,7 @@
 #include "switch/count.h"
 #include "switch/frame.h"
 #include "vm/vq.h"
+#include "vm/vq_log.h"
 
 /*
  * Room comes first, then the bytes: a ring format collects memory from its next chains until header
@@ -207,12 +208,35 @@ static inline bool put_verdict(struct vq *q, unsigned verdict, uint32_t len, str
 typedef unsigned find_room(struct vq *q, struct room *r, unsigned n_avail, uint16_t *n);
 typedef void take_room(struct vq *q, uint16_t n);
 
+/*
+ * The spans as they were before the header was written, which shortens those that it lies in. Each
+ * has a byte at least, so there are no more of them than the header has bytes.
+ */
+struct header_spans {
+	unsigned n;
+	struct span span[VQ_HDR_MAX];
+};
+
+static __attribute__((noinline)) void log_begin(struct header_spans *h, const struct room *r)
+{
+	h->n = r->n < VQ_HDR_MAX ? r->n : VQ_HDR_MAX;
+	memcpy(h->span, r->span, h->n * sizeof(h->span[0]));
+}
+
+static __attribute__((noinline)) void log_written(struct vq *q, const struct header_spans *h,
+						  const struct room *r)
+{
+	log_spans(q, h->span, h->n);
+	log_spans(q, r->span + h->n, r->n - h->n);
+}
+
 /* Writes a frame as it is, or the current cut of @cut. */
 static __always_inline unsigned put_one(struct vq *q, const struct batch *b, const struct frame *f,
 					struct cutter *cut, unsigned *n_avail, unsigned *steps,
 					find_room *find, take_room *take)
 {
 	const struct frame_offload *o = cut ? &cut->offload : &f->offload;
+	struct header_spans h;
 	struct room r;
 	unsigned err, i;
 	uint16_t n;
@@ -225,11 +249,15 @@ static __always_inline unsigned put_one(struct vq *q, const struct batch *b, con
 	err = find(q, &r, *n_avail, &n);
 	if (err)
 		return err;
+	if (__builtin_expect(!!q->log, 0))
+		log_begin(&h, &r);
 	i = put_header(&r, o, q->hdr_len, q->mergeable ? n : 1);
 	if (cut)
 		cutter_write(cut, r.span + i, r.n - i);
 	else
 		frame_write(r.span + i, r.n - i, b, f);
+	if (__builtin_expect(!!q->log, 0))
+		log_written(q, &h, &r);
 	take(q, n);
 	*n_avail -= n;
 	return VQ_OK;

@@ -8,6 +8,7 @@
 
 #include "vm/vq.h"
 #include "vm/vq_call.h"
+#include "vm/vq_log.h"
 
 /*
  * The guest lies. It may rewrite rings, descriptors and buffers at any moment, so each index and
@@ -212,9 +213,27 @@ static inline void notify(struct vq *q)
 		call_guest(q, fd);
 }
 
+/* Tells the dirty log of @n entries of the used ring, modulo its size, from @at on. */
+static inline void log_entries(struct vq *q, uint16_t at, uint16_t n)
+{
+	const uint32_t first = at & (q->size - 1), left = q->size - first;
+	const uint32_t run = n < left ? n : left;
+
+	log_used(q, 4 + 8ull * first, 8ull * run);
+	log_used(q, 4, 8ull * (n - run));
+}
+
+static inline void log_index(struct vq *q)
+{
+	log_used(q, offsetof(struct vring_used, idx), sizeof(q->used->idx));
+	log_tell(q);
+}
+
 static inline void publish_used(struct vq *q)
 {
 	__atomic_store_n(&q->used->idx, q->used_at, __ATOMIC_RELEASE);
+	if (__builtin_expect(!!q->log, 0))
+		log_index(q);
 	notify(q);
 }
 

@@ -150,6 +150,8 @@ void vq_split_done(struct vq *q)
 {
 	if (!q->lent)
 		return;
+	if (__builtin_expect(!!q->log, 0))
+		log_entries(q, q->used_at, q->lent);
 	q->used_at += q->lent;
 	q->lent = 0;
 	publish_used(q);
@@ -159,6 +161,15 @@ void vq_split_done(struct vq *q)
 static uint16_t *avail_event(struct vq *q)
 {
 	return (uint16_t *)&q->used->ring[q->size];
+}
+
+/* Of flags and avail_event, what is in use. */
+static void log_wish(struct vq *q)
+{
+	if (q->event_idx)
+		log_used(q, 4 + 8ull * q->size, sizeof(uint16_t));
+	else
+		log_used(q, offsetof(struct vring_used, flags), sizeof(q->used->flags));
 }
 
 /**
@@ -173,8 +184,11 @@ bool vq_split_wait(struct vq *q, bool on)
 	if (q->broken)
 		return false;
 	if (!on) {
-		if (!q->event_idx && !q->quiet)
+		if (!q->event_idx && !q->quiet) {
 			__atomic_store_n(&q->used->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
+			if (q->log)
+				log_wish(q);
+		}
 		q->quiet = true;
 		return false; /* with EVENT_IDX an old avail_event is silence enough */
 	}
@@ -183,6 +197,8 @@ bool vq_split_wait(struct vq *q, bool on)
 		__atomic_store_n(avail_event(q), q->avail_at, __ATOMIC_RELAXED);
 	else
 		__atomic_store_n(&q->used->flags, 0, __ATOMIC_RELAXED);
+	if (q->log)
+		log_wish(q);
 	/* Our wish must be visible before we look for the last time; pairs with the driver's. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return __atomic_load_n(&q->avail->idx, __ATOMIC_ACQUIRE) != q->avail_at;

@@ -179,7 +179,7 @@ static unsigned put_all(struct vq *q, const struct batch *b, const uint16_t *whi
 		const struct frame *f = &b->frame[which[i]];
 
 		n_avail = (uint16_t)(avail_idx - q->avail_at);
-		if (n_avail && looks_plain(q, VRING_DESC_F_WRITE, q->hdr_len + f->len)) {
+		if (n_avail && !q->log && looks_plain(q, VRING_DESC_F_WRITE, q->hdr_len + f->len)) {
 			max = n - i < n_avail ? n - i : n_avail;
 			max = put_plain(q, b, which + i, max, c);
 			i += max;
@@ -193,6 +193,20 @@ static unsigned put_all(struct vq *q, const struct batch *b, const uint16_t *whi
 		i++;
 	}
 	return i;
+}
+
+/*
+ * Tells the dirty log of the entries that were written from @used_was on: those that were used, and
+ * behind them, if some frame found no room, any of the chains in which it was looked for.
+ */
+static __attribute__((noinline)) void log_batch(struct vq *q, uint16_t used_was, uint16_t avail_idx,
+						const struct out_count *c)
+{
+	uint16_t n = q->used_at - used_was, more = avail_idx - q->avail_at;
+
+	if ((c->queue_full || c->buffer_short || c->queue_broken) && more <= q->size - n)
+		n += more;
+	log_entries(q, used_was, n);
 }
 
 /**
@@ -224,6 +238,8 @@ unsigned vq_split_out(struct vq *q, struct vxs_port_stats *stats, const struct b
 	if (!q->broken)
 		i = put_all(q, b, which, n, avail_idx, &count);
 	count.queue_broken = n - i;
+	if (__builtin_expect(!!q->log, 0))
+		log_batch(q, used_was, avail_idx, &count);
 	if (q->used_at != used_was)
 		publish_used(q);
 	count.calls += q->calls;

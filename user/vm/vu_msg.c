@@ -87,7 +87,7 @@ static const struct row rows[VHOST_USER_REQUESTS] = {
 	ROW(RESET_OWNER,           msg_reset_owner,           0,        0, 0, INDEX_NONE, PAUSE_ALL,  0),
 	ROW(SET_MEM_TABLE,         msg_set_mem_table,         TABLE,    1, 8, INDEX_NONE, PAUSE_ALL,  0),
 	ROW(SET_LOG_BASE,          msg_set_log_base,          LOG,      1, 1, INDEX_NONE, PAUSE_ALL,  P(LOG_SHMFD)),
-	ROW(SET_LOG_FD,            msg_set_log_fd,            0,        1, 1, INDEX_NONE, PAUSE_NONE, P(LOG_SHMFD)),
+	ROW(SET_LOG_FD,            msg_set_log_fd,            0,        1, 1, INDEX_NONE, PAUSE_ALL,  P(LOG_SHMFD)),
 	ROW(SET_VRING_NUM,         msg_set_vring_num,         STATE,    0, 0, INDEX_U32,  PAUSE_RING, 0),
 	ROW(SET_VRING_ADDR,        msg_set_vring_addr,        ADDR,     0, 0, INDEX_U32,  PAUSE_RING, 0),
 	ROW(SET_VRING_BASE,        msg_set_vring_base,        STATE,    0, 0, INDEX_U32,  PAUSE_RING, 0),

@@ -30,6 +30,14 @@ __attribute__((format(printf, 2, 3))) int msg_refuse(struct request *q, const ch
 void msg_reply(struct request *q, uint32_t size);
 void msg_reply_u64(struct request *q, uint64_t value);
 
+/**
+ * msg_fd_is_eventfd() - whether @fd is one
+ *
+ * Nothing else is taken. Polling or writing other kinds of files runs other people's code, and a
+ * FUSE file's, for one, may never return. Where there is no /proc, there is no telling.
+ */
+bool msg_fd_is_eventfd(int fd);
+
 /*
  * The handlers, by the file that they are in. Sizes, file descriptors, index and negotiation are
  * checked before by the message's row in vu_msg.c; control thread. 0, or -errno: the connection

@@ -52,11 +52,7 @@ int msg_set_vring_enable(struct request *q)
 	return 0;
 }
 
-/*
- * Only eventfds are taken. Polling or writing other kinds of files runs other people's code, and
- * a FUSE file's, for one, may never return. Where there is no /proc, there is no telling.
- */
-static bool is_eventfd(int fd)
+bool msg_fd_is_eventfd(int fd)
 {
 	static const char want[] = "anon_inode:[eventfd]";
 	char path[32], target[sizeof(want)];
@@ -79,7 +75,7 @@ static int event_fd_of(struct request *q, int *fd)
 		return 0;
 	if (!q->m->n_fds)
 		return msg_refuse(q, "queue %u: the eventfd is missing", q->index);
-	if (!is_eventfd(q->m->fd[0]))
+	if (!msg_fd_is_eventfd(q->m->fd[0]))
 		return msg_refuse(q, "queue %u: the file descriptor is not an eventfd", q->index);
 	*fd = q->m->fd[0];
 	return 0;
