@@ -238,6 +238,8 @@ void daemon_events(struct daemon *d)
 				learn(d, e.port, e.key);
 			else if (e.kind == EVENT_BROKEN && e.port < VXS_PORTS_MAX && d->vm[e.port])
 				vm_broken(d->vm[e.port]);
+			else if (e.kind == EVENT_ABSENT && e.port < VXS_PORTS_MAX && d->vm[e.port])
+				vm_absent(d->vm[e.port], e.key);
 		}
 		more |= n == EVENTS_MAX;
 	}

@@ -22,7 +22,7 @@ enum poll_mode { POLL_ADAPTIVE, POLL_BUSY, POLL_INTERRUPT };
 enum event_kind {
 	EVENT_LEARN,  /* a frame came from address @key on port @port */
 	EVENT_BROKEN, /* queue @key of port @port broke; the queue itself says why */
-	EVENT_ABSENT, /* address @key of port @port's guest is wanted, and absent (vq.h) */
+	EVENT_ABSENT, /* memory of port @port's guest is absent: @key is a vq's (vq.h) */
 };
 
 struct event {

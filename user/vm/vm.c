@@ -424,6 +424,7 @@ void vm_broken(struct vm *vm)
 		return;
 	}
 	vm_rings_tell_broken(c);
+	vm_rings_want_again(c);
 	if (c->offended && !c->closed)
 		close_port(c);
 	tell_change(c);

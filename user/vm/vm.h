@@ -44,6 +44,8 @@ void vm_done(struct port *p, struct worker *w, unsigned queue, struct batch *b);
 bool vm_wait(struct port *p, struct worker *w, unsigned queue, bool on);
 void vm_out(struct port *p, struct worker *w, const struct batch *b, const uint16_t *which,
 	    unsigned n);
+/** vm_tell_absent() - tell control of q->absent. Worker. */
+void vm_tell_absent(const struct port *p, struct worker *w, struct vq *q);
 
 /* Which offloads a VM is offered. */
 enum vm_offloads { VM_OFFLOADS_ALL, VM_OFFLOADS_CSUM, VM_OFFLOADS_NONE };
@@ -96,6 +98,15 @@ void vm_free(struct vm *vm);
  * finds no room if a storm of others fills the ring. Control thread.
  */
 void vm_broken(struct vm *vm);
+
+/**
+ * vm_absent() - a worker wants memory that is absent (EVENT_ABSENT)
+ * @vm:     the VM
+ * @absent: which, as in struct vu_cursor
+ *
+ * Has it brought, if somebody can. Control thread.
+ */
+void vm_absent(struct vm *vm, uint64_t absent);
 
 /* What `vxsctl port show` tells; strings are constants or live as long as the VM. */
 struct vm_queue_state {

@@ -28,7 +28,8 @@ struct vm_ring {
 	struct vq *q;    /* NULL: doesn't run */
 	uint32_t broken; /* enum vq_broken; kept while the ring is paused */
 	bool broken_told;
-	uint64_t calls; /* notifications by earlier incarnations of @q */
+	uint64_t calls;  /* notifications by earlier incarnations of @q */
+	uint64_t absent; /* what keeps it from starting, as in struct vu_cursor; 0: nothing does */
 };
 
 struct vm_control {
@@ -61,6 +62,12 @@ struct vm_control {
 	struct vu_inflight *inflight; /* GET_INFLIGHT_FD or SET_INFLIGHT_FD; NULL: none */
 	struct vm_transfer *transfer; /* SET_DEVICE_STATE_FD; NULL: none */
 	struct vm_ring ring[2 * PORT_QUEUES_MAX];
+
+	/*
+	 * Has absent memory brought, and calls vm_addresses_arrived() once it is there, or if it is
+	 * already: the queue may have looked before. May be asked again. NULL: none is ever absent.
+	 */
+	void (*want)(struct vm_control *c, uint64_t absent);
 
 	void (*changed)(void *arg, struct vm *vm);
 	void *changed_arg;
@@ -95,6 +102,8 @@ void vm_ring_enable(struct vm_control *c, unsigned index, bool on);
 bool vm_ring_is_enabled(const struct vm_control *c, unsigned index);
 bool vm_rings_run(const struct vm_control *c);
 void vm_rings_tell_broken(struct vm_control *c);
+void vm_rings_want_again(struct vm_control *c);
+void vm_addresses_arrived(struct vm_control *c);
 
 /**
  * vm_peer_resets() - whether the front-end of process @pid tells us when its guest resets a queue

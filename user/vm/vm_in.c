@@ -20,6 +20,23 @@ static void drop_over_mtu(struct batch *b, struct vxs_port_stats *stats, uint32_
 	b->n = n;
 }
 
+/*
+ * Two workers may tell of the same address of an out-queue, or one of them of another: all that
+ * costs is a look. What control wakes us for is told before it can know (vm_addresses_arrived()).
+ */
+void vm_tell_absent(const struct port *p, struct worker *w, struct vq *q)
+{
+	const uint64_t absent = __atomic_load_n(&q->absent, __ATOMIC_RELAXED);
+
+	if (!absent)
+		return;
+	__atomic_store_n(&q->told, absent, __ATOMIC_RELAXED);
+	if (worker_event(w, EVENT_ABSENT, p->id, absent))
+		__atomic_store_n(&q->absent, 0, __ATOMIC_RELAXED);
+	else
+		__atomic_store_n(&q->told, 0, __ATOMIC_RELAXED);
+}
+
 unsigned vm_in(struct port *p, struct worker *w, unsigned queue, struct batch *b)
 {
 	struct vq *q = rcu_get(vm_of(p)->in[queue]);
@@ -34,6 +51,8 @@ unsigned vm_in(struct port *p, struct worker *w, unsigned queue, struct batch *b
 		drop_over_mtu(b, port_stats(p, w), mtu);
 	if (q->broken)
 		worker_event(w, EVENT_BROKEN, p->id, 2 * queue + 1);
+	if (vq_wants_memory(q, taken))
+		vm_tell_absent(p, w, q);
 	return taken;
 }
 
@@ -52,12 +71,20 @@ void vm_done(struct port *p, struct worker *w, unsigned queue, struct batch *b)
 bool vm_wait(struct port *p, struct worker *w, unsigned queue, bool on)
 {
 	struct vq *q = rcu_get(vm_of(p)->in[queue]);
+	bool work;
 
 	(void)w;
 	if (!q || q->broken)
 		return false;
+	work = vq_wait(q, on);
+	/*
+	 * A chain whose memory is absent is no work until it comes. Control wakes us then, after it
+	 * has published it: if that was since the last in(), our sleep ends before it begins.
+	 */
+	if (q->told && !q->absent)
+		work = false;
 	/* Nobody can end our sleep on behalf of a queue that has no kick fd. */
-	return vq_wait(q, on) || (on && __atomic_load_n(&q->no_kick, __ATOMIC_RELAXED));
+	return work || (on && __atomic_load_n(&q->no_kick, __ATOMIC_RELAXED));
 }
 
 const struct port_ops vm_port_ops = {

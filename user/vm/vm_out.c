@@ -45,6 +45,7 @@ static void put(struct vm *vm, struct worker *w, unsigned queue, const struct ba
 	struct vq *q = rcu_get(vm->out[queue]);
 	uint64_t calls = stats->out_calls;
 	bool was_broken;
+	unsigned done;
 
 	if (!q)
 		q = next_queue(vm, &queue);
@@ -53,10 +54,12 @@ static void put(struct vm *vm, struct worker *w, unsigned queue, const struct ba
 		return;
 	}
 	was_broken = __atomic_load_n(&q->broken, __ATOMIC_RELAXED);
-	vq_out(q, stats, b, which, n);
+	done = vq_out(q, stats, b, which, n);
 	worker_syscalls(w, stats->out_calls - calls);
 	if (!was_broken && __atomic_load_n(&q->broken, __ATOMIC_RELAXED))
 		worker_event(w, EVENT_BROKEN, p->id, 2 * queue);
+	if (vq_wants_memory(q, done))
+		vm_tell_absent(p, w, q);
 }
 
 /*

@@ -117,6 +117,7 @@ static int start(struct vm_control *c, unsigned index)
 		.size = r->size,
 		.base = r->base,
 		.features = c->features,
+		.out = !(index & 1),
 		.enabled = vm_ring_is_enabled(c, index),
 		.call_fd = r->call_fd,
 		.log = c->features & 1ull << VHOST_USER_F_LOG_ALL ? c->log : NULL,
@@ -127,7 +128,13 @@ static int start(struct vm_control *c, unsigned index)
 	struct vq *q;
 	int ret;
 
+	r->absent = 0;
 	ret = vq_new(&q, &setup);
+	if (ret == -EAGAIN) { /* vm_addresses_arrived() tries again */
+		r->absent = setup.absent;
+		vm_absent(c->vm, r->absent);
+		return 0;
+	}
 	if (ret)
 		return ret;
 	q->broken = r->broken;
@@ -146,6 +153,8 @@ static int start(struct vm_control *c, unsigned index)
  * @first:  index of the first ring
  * @n:      how many
  * @failed: the index of a ring that failed
+ *
+ * A ring that lies in memory which is absent stays at rest, and is no failure.
  *
  * Return: 0; -EFAULT if a ring's addresses are not in the guest's memory or not aligned; -EINVAL if
  * its size or its base is none of the ring format that was negotiated; -ENOMEM.
@@ -194,6 +203,7 @@ static void stop_paused(struct vm_control *c, unsigned index)
 	drop_kick(c, index);
 	r->kicked = false;
 	r->has_addr = false;
+	r->absent = 0;
 	r->broken = VQ_OK;
 	r->broken_told = false;
 }

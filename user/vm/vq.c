@@ -19,32 +19,47 @@ static bool is_aligned(const void *p, uintptr_t to)
 	return !((uintptr_t)p & (to - 1));
 }
 
-/* Finds the ring's three parts (virtio 1.2, 2.7: sizes and alignment). */
-static int place_split(struct vq *q, const struct vq_setup *s)
+/* A part of the ring; 0 and *@part, -EFAULT, or -EAGAIN and setup->absent. */
+static int find_part(struct vq_setup *s, uint64_t addr, uint64_t len, bool write, unsigned align,
+		     void *part)
 {
-	uint64_t event = q->event_idx ? 2 : 0; /* used_event and avail_event behind the rings */
+	void *at = NULL;
+	int ret;
 
-	q->desc = vu_mem_uva(s->mem, s->desc_uva, 16ull * s->size);
-	q->avail = vu_mem_uva(s->mem, s->avail_uva, 4 + 2ull * s->size + event);
-	q->used = vu_mem_uva(s->mem, s->used_uva, 4 + 8ull * s->size + event);
-	if (!q->desc || !q->avail || !q->used)
+	ret = vu_mem_part(s->mem, addr, len, write, &at, &s->absent);
+	if (ret)
+		return ret;
+	if (!is_aligned(at, align))
 		return -EFAULT;
-	if (!is_aligned(q->desc, 16) || !is_aligned(q->avail, 2) || !is_aligned(q->used, 4))
-		return -EFAULT;
+	memcpy(part, &at, sizeof(at));
 	return 0;
 }
 
-/* The same (2.8): in vhost-user's terms driver events are avail, device events are used. */
-static int place_packed(struct vq *q, const struct vq_setup *s)
+/* Finds the ring's three parts (virtio 1.2, 2.7: sizes and alignment). */
+static int place_split(struct vq *q, struct vq_setup *s)
 {
-	q->ring = vu_mem_uva(s->mem, s->desc_uva, 16ull * s->size);
-	q->driver = vu_mem_uva(s->mem, s->avail_uva, sizeof(*q->driver));
-	q->device = vu_mem_uva(s->mem, s->used_uva, sizeof(*q->device));
-	if (!q->ring || !q->driver || !q->device)
-		return -EFAULT;
-	if (!is_aligned(q->ring, 16) || !is_aligned(q->driver, 4) || !is_aligned(q->device, 4))
-		return -EFAULT;
-	return 0;
+	uint64_t event = q->event_idx ? 2 : 0; /* used_event and avail_event behind the rings */
+	int ret;
+
+	ret = find_part(s, s->desc_uva, 16ull * s->size, false, 16, &q->desc);
+	if (!ret)
+		ret = find_part(s, s->avail_uva, 4 + 2ull * s->size + event, false, 2, &q->avail);
+	if (!ret)
+		ret = find_part(s, s->used_uva, 4 + 8ull * s->size + event, true, 4, &q->used);
+	return ret;
+}
+
+/* The same (2.8): in vhost-user's terms driver events are avail, device events are used. */
+static int place_packed(struct vq *q, struct vq_setup *s)
+{
+	int ret;
+
+	ret = find_part(s, s->desc_uva, 16ull * s->size, true, 16, &q->ring);
+	if (!ret)
+		ret = find_part(s, s->avail_uva, sizeof(*q->driver), false, 4, &q->driver);
+	if (!ret)
+		ret = find_part(s, s->used_uva, sizeof(*q->device), true, 4, &q->device);
+	return ret;
 }
 
 #define BASE_AT   0x7fff
@@ -127,7 +142,7 @@ static void begin_log(struct vq *q, const struct vq_setup *s)
 	}
 }
 
-int vq_new(struct vq **out, const struct vq_setup *setup)
+int vq_new(struct vq **out, struct vq_setup *setup)
 {
 	struct vq *q;
 	int err;
@@ -151,6 +166,7 @@ int vq_new(struct vq **out, const struct vq_setup *setup)
 									      : VQ_HDR_LEGACY;
 	q->enabled = setup->enabled;
 	q->call_fd = setup->call_fd;
+	q->cursor.write = setup->out;
 	err = q->packed ? begin_packed(q, setup->base) : begin_split(q, setup->base);
 	if (!err)
 		err = q->packed ? place_packed(q, setup) : place_split(q, setup);

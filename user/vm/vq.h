@@ -103,7 +103,11 @@ struct vq {
 
 	/* written by the user of the queue, read by control (relaxed atomics) */
 	uint32_t broken; /* enum vq_broken; once set, the queue is left alone */
-	uint64_t absent; /* an address that was found absent, in its lowest bit 1; 0: none */
+	/*
+	 * Addresses that were found absent, as in struct vu_cursor; 0: none. @absent is still to be
+	 * told to control, @told was, and no chain was taken since.
+	 */
+	uint64_t absent, told;
 
 	/* the user's own (under @lock for an out-queue); control's while not published */
 	pthread_spinlock_t lock;
@@ -118,9 +122,10 @@ struct vq {
 	bool signalled_valid;
 	bool quiet;    /* the guest was told not to kick */
 	uint16_t lent; /* chains of the last in(), already in the used ring, to be given back */
-	struct vu_cursor cursor;
-	uint64_t calls; /* notifications sent; statistics */
 	bool log_fresh; /* bits of @log are new since the last batch */
+	struct vu_cursor cursor; /* of buffers */
+	struct vu_cursor tables; /* of indirect tables */
+	uint64_t calls;          /* notifications sent; statistics */
 };
 
 /* What vq_new() needs, all checked by it. Addresses are the front-end's (uva). */
@@ -130,12 +135,14 @@ struct vq_setup {
 	uint32_t size;
 	uint32_t base;     /* SET_VRING_BASE */
 	uint64_t features; /* negotiated virtio features */
+	bool out;          /* it receives: buffers are written */
 	bool enabled;
 	int call_fd;
 	struct vu_log *log; /* NULL: none. With it: */
 	bool log_used;      /* SET_VRING_ADDR says that the used ring is to be logged, */
 	uint64_t log_addr;  /* and at which address */
 	int log_fd;         /* -1: none */
+	uint64_t absent; /* with -EAGAIN: the address that is absent, as in struct vu_cursor */
 };
 
 /**
@@ -148,9 +155,9 @@ struct vq_setup {
  * but not used are taken again.
  *
  * Return: 0; -EINVAL for a bad size, or a base that can't be; -EFAULT if a part of the ring is not
- * in guest memory or not aligned; -ENOMEM.
+ * in guest memory or not aligned; -EAGAIN if it is, but absent; -ENOMEM.
  */
-int vq_new(struct vq **out, const struct vq_setup *setup);
+int vq_new(struct vq **out, struct vq_setup *setup);
 
 /** vq_base() - where it stands, as GET_VRING_BASE says it; control thread, not published. */
 uint32_t vq_base(const struct vq *q);
@@ -167,6 +174,25 @@ static inline void vq_break(struct vq *q, enum vq_broken why)
 	__atomic_store_n(&q->broken, why, __ATOMIC_RELEASE);
 }
 
+/** vq_missing() - what @c didn't find is absent (VQ_ABSENT), or no address of guest memory. */
+unsigned vq_missing(struct vq *q, const struct vu_cursor *c);
+
+/** vq_table_ends() - the rest of a table whose first @have of @len bytes are at @table. */
+unsigned vq_table_ends(struct vq *q, uint64_t gpa, uint32_t have, uint32_t len,
+		       const uint8_t *table);
+
+/* Finds an indirect table of @len bytes, which must be in one piece here. */
+static inline unsigned vq_find_table(struct vq *q, uint64_t gpa, uint32_t len,
+				     const uint8_t **table)
+{
+	uint32_t have = len;
+
+	*table = vu_mem_gpa(q->mem, &q->tables, gpa, &have);
+	if (__builtin_expect(!*table || have != len, 0))
+		return vq_table_ends(q, gpa, have, len, *table);
+	return VQ_OK;
+}
+
 /*
  * Reads guest memory once: the compiler knows nothing of the value but that it is in a register,
  * and can't read it again where it is used after it was checked.
@@ -178,6 +204,22 @@ static inline uint64_t guest_read64(const void *at)
 	memcpy(&value, at, sizeof(value));
 	__asm__("" : "+r"(value));
 	return value;
+}
+
+/*
+ * After a batch: whether control is to be told of q->absent; @moved: chains were taken, so that
+ * what was told before is over. What is absent is told once, and looked for in each call.
+ */
+static inline bool vq_wants_memory(struct vq *q, bool moved)
+{
+	const uint64_t absent = __atomic_load_n(&q->absent, __ATOMIC_RELAXED);
+	const uint64_t told = __atomic_load_n(&q->told, __ATOMIC_RELAXED);
+
+	if (__builtin_expect(!(absent | told), 1))
+		return false;
+	if (moved)
+		__atomic_store_n(&q->told, 0, __ATOMIC_RELAXED);
+	return absent;
 }
 
 /* The hot side, for split rings. @stats are the counters of its port. */

@@ -194,13 +194,14 @@ static inline unsigned load_entry(struct chain *c)
 static inline unsigned enter_indirect(struct vq *q, struct chain *c)
 {
 	uint32_t len = c->len, n = len / 16;
+	unsigned err;
 
 	if (!q->indirect || c->length != 1 || c->flags & VRING_DESC_F_NEXT || !n || len % 16 ||
 	    n > 32768)
 		return VQ_BAD_INDIRECT;
-	c->table = vu_mem_gpa(q->mem, &q->cursor, c->gpa, &len);
-	if (!c->table || len / 16 != n)
-		return VQ_BAD_ADDRESS;
+	err = vq_find_table(q, c->gpa, len, &c->table);
+	if (err)
+		return err;
 	c->entries = n;
 	c->left = CHAIN_MAX - 1;
 	return load_entry(c);

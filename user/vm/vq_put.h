@@ -29,11 +29,11 @@
 #define SPANS_MAX     8192 /* one is as long as a buffer, and drivers have no tiny ones */
 
 /* What putting says beside enum vq_broken: nothing was taken from the ring. */
-#define PUT_FULL  (VQ_BROKEN_MAX + 0)
-#define PUT_SHORT (VQ_BROKEN_MAX + 1)
+#define PUT_FULL  (VQ_ABSENT + 1)
+#define PUT_SHORT (VQ_ABSENT + 2)
 
 struct out_count {
-	unsigned frames, queue_full, buffer_short, queue_broken;
+	unsigned frames, queue_full, buffer_short, memory_absent, queue_broken;
 	uint64_t bytes, calls;
 	unsigned steps; /* descriptors that this batch may still look at one by one */
 };
@@ -58,7 +58,7 @@ static inline unsigned room_add(struct vq *q, struct room *r, uint64_t gpa, uint
 		uint8_t *to = vu_mem_gpa(q->mem, &q->cursor, gpa, &n);
 
 		if (!to)
-			return VQ_BAD_ADDRESS;
+			return vq_missing(q, &q->cursor);
 		if (r->n == SPANS_MAX)
 			return PUT_SHORT;
 		r->span[r->n++] = (struct span){to, n};
@@ -179,6 +179,7 @@ static inline void count_out(struct vxs_port_stats *stats, const struct out_coun
 	stat_add(&stats->out_calls, c->calls);
 	stat_drop(stats, queue_full, c->queue_full);
 	stat_drop(stats, buffer_short, c->buffer_short);
+	stat_drop(stats, memory_absent, c->memory_absent);
 	stat_drop(stats, queue_broken, c->queue_broken);
 }
 
@@ -195,6 +196,9 @@ static inline bool put_verdict(struct vq *q, unsigned verdict, uint32_t len, str
 		return true;
 	case PUT_SHORT:
 		c->buffer_short++;
+		return true;
+	case VQ_ABSENT:
+		c->memory_absent++;
 		return true;
 	}
 	vq_break(q, verdict);
@@ -294,6 +298,10 @@ static __always_inline bool put_cuts(struct vq *q, const struct batch *b, const 
 		}
 		if (verdict == PUT_SHORT) {
 			c->buffer_short += cutter_rest(&cut);
+			break;
+		}
+		if (verdict == VQ_ABSENT) {
+			c->memory_absent += cutter_rest(&cut);
 			break;
 		}
 	}

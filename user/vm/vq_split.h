@@ -134,12 +134,13 @@ static inline void load_desc(struct chain *c, uint32_t at)
 static inline unsigned enter_indirect(struct vq *q, struct chain *c)
 {
 	uint32_t len = c->desc.len, n = len / 16;
+	unsigned err;
 
 	if (!q->indirect || c->desc.flags & VRING_DESC_F_NEXT || !n || len % 16 || n > 32768)
 		return VQ_BAD_INDIRECT;
-	c->table = vu_mem_gpa(q->mem, &q->cursor, c->desc.gpa, &len);
-	if (!c->table || len / 16 != n)
-		return VQ_BAD_ADDRESS;
+	err = vq_find_table(q, c->desc.gpa, len, &c->table);
+	if (err)
+		return err;
 	c->size = n;
 	c->in_table = true;
 	c->left = (n < CHAIN_MAX ? n : CHAIN_MAX) - 1;

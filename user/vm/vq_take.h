@@ -20,10 +20,10 @@
 
 /* What taking says beside enum vq_broken. */
 #define TAKE_FRAME VQ_OK
-#define TAKE_LATER (VQ_BROKEN_MAX + 0) /* no room for its pieces in this batch */
-#define TAKE_SHORT (VQ_BROKEN_MAX + 1)
-#define TAKE_LONG  (VQ_BROKEN_MAX + 2)
-#define TAKE_BAD   (VQ_BROKEN_MAX + 3) /* offload_check() refused it */
+#define TAKE_LATER (VQ_ABSENT + 1) /* no room for its pieces in this batch */
+#define TAKE_SHORT (VQ_ABSENT + 2)
+#define TAKE_LONG  (VQ_ABSENT + 3)
+#define TAKE_BAD   (VQ_ABSENT + 4) /* offload_check() refused it */
 
 struct taking {
 	uint8_t hdr[VQ_HDR_MAX];
@@ -41,7 +41,7 @@ static inline unsigned take_desc(struct vq *q, struct batch *b, uint64_t gpa, ui
 		const uint8_t *at = vu_mem_gpa(q->mem, &q->cursor, gpa, &n);
 
 		if (!at)
-			return VQ_BAD_ADDRESS;
+			return vq_missing(q, &q->cursor);
 		gpa += n;
 		left -= n;
 		if (t->hdr_have < q->hdr_len) {
@@ -155,6 +155,7 @@ static inline bool take_verdict(struct vq *q, struct batch *b, unsigned verdict,
 		c->long_frame++;
 		return true;
 	case TAKE_LATER:
+	case VQ_ABSENT:
 		return false;
 	}
 	vq_break(q, verdict);

@@ -235,16 +235,136 @@ const struct vu_region *vu_mem_region(const struct vu_mem *mem, uint64_t gpa)
 	return NULL;
 }
 
-void *vu_mem_uva(const struct vu_mem *mem, uint64_t uva, uint64_t len)
+/* How far a window reaches in each direction, at most: a look is bounded. */
+#define RUN_WORDS 32
+
+static bool has_page(const uint64_t *word, uint64_t page)
+{
+	return __atomic_load_n(&word[page / 64], __ATOMIC_ACQUIRE) >> page % 64 & 1;
+}
+
+/* The first page from @page on, below @end, that is absent. */
+static uint64_t run_end(const uint64_t *word, uint64_t page, uint64_t end)
+{
+	uint64_t most = (page / 64 + RUN_WORDS) * 64;
+
+	if (end > most)
+		end = most;
+	while (page < end) {
+		uint64_t gone = ~__atomic_load_n(&word[page / 64], __ATOMIC_ACQUIRE) >> page % 64;
+
+		if (gone) {
+			page += __builtin_ctzll(gone);
+			break;
+		}
+		page = (page / 64 + 1) * 64;
+	}
+	return page < end ? page : end;
+}
+
+/* The first page of those before @page, which is there, that are there without a gap. */
+static uint64_t run_begin(const uint64_t *word, uint64_t page)
+{
+	uint64_t least = page / 64 < RUN_WORDS ? 0 : (page / 64 - RUN_WORDS) * 64;
+
+	while (page > least) {
+		uint64_t at = page - 1;
+		uint64_t gone = ~__atomic_load_n(&word[at / 64], __ATOMIC_ACQUIRE)
+				<< (63 - at % 64);
+
+		if (gone) {
+			page -= __builtin_clzll(gone);
+			break;
+		}
+		page = at / 64 * 64;
+	}
+	return page > least ? page : least;
+}
+
+static uint64_t *pages_of(const struct vu_mem *mem, const struct vu_region *r)
+{
+	return mem->present ? mem->present->word[r - mem->region] : NULL;
+}
+
+/* Narrows the window of a whole region to the pages around @off that are there. */
+static bool find_run(const struct vu_region *r, const uint64_t *word, uint64_t off,
+		     struct vu_window *w)
+{
+	const uint64_t skip = r->at - (uint8_t *)r->map;
+	uint64_t page = (skip + off) / VU_PAGE, begin, end;
+
+	if (!has_page(word, page))
+		return false;
+	begin = run_begin(word, page) * VU_PAGE;
+	end = run_end(word, page, (skip + r->size + VU_PAGE - 1) / VU_PAGE) * VU_PAGE;
+	begin = begin > skip ? begin - skip : 0;
+	end = end - skip < r->size ? end - skip : r->size;
+	w->gpa = r->gpa + begin;
+	w->at = r->at + begin;
+	w->size = end - begin;
+	return true;
+}
+
+static uint64_t absent_at(uint64_t addr, bool write)
+{
+	return (addr & ~VU_ABSENT_MASK) | VU_ABSENT | (write ? VU_ABSENT_WRITE : 0);
+}
+
+bool vu_mem_find(const struct vu_mem *mem, uint64_t gpa, bool write, struct vu_window *w)
+{
+	const struct vu_region *r = vu_mem_region(mem, gpa);
+	const uint64_t *word;
+
+	w->absent = 0;
+	if (!r)
+		return false;
+	*w = (struct vu_window){.gpa = r->gpa, .size = r->size, .at = r->at};
+	word = pages_of(mem, r);
+	if (!word || find_run(r, word, gpa - r->gpa, w))
+		return true;
+	w->absent = absent_at(gpa, write);
+	return false;
+}
+
+static const struct vu_region *region_of_uva(const struct vu_mem *mem, uint64_t uva)
 {
 	unsigned i;
 
-	for (i = 0; i < mem->n; i++) {
-		const struct vu_region *r = &mem->region[i];
-		uint64_t off = uva - r->uva;
-
-		if (off < r->size)
-			return len <= r->size - off ? r->at + off : NULL;
-	}
+	for (i = 0; i < mem->n; i++)
+		if (uva - mem->region[i].uva < mem->region[i].size)
+			return &mem->region[i];
 	return NULL;
+}
+
+void *vu_mem_uva(const struct vu_mem *mem, uint64_t uva, uint64_t len)
+{
+	const struct vu_region *r = region_of_uva(mem, uva);
+
+	if (!r || len > r->size - (uva - r->uva))
+		return NULL;
+	return r->at + (uva - r->uva);
+}
+
+int vu_mem_part(const struct vu_mem *mem, uint64_t addr, uint64_t len, bool write, void **at,
+		uint64_t *absent)
+{
+	const struct vu_region *r = region_of_uva(mem, addr);
+	const uint64_t *word;
+	uint64_t off, page, last, skip, from;
+
+	if (!r || len > r->size - (addr - r->uva))
+		return -EFAULT;
+	off = addr - r->uva;
+	word = pages_of(mem, r);
+	skip = r->at - (uint8_t *)r->map;
+	last = (skip + off + len - 1) / VU_PAGE;
+	for (page = (skip + off) / VU_PAGE; word && page <= last; page++) {
+		if (has_page(word, page))
+			continue;
+		from = page * VU_PAGE;
+		*absent = absent_at(r->gpa + (from > skip ? from - skip : 0), write);
+		return -EAGAIN;
+	}
+	*at = r->at + off;
+	return 0;
 }

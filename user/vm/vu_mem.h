@@ -21,10 +21,26 @@ struct vu_region {
 	size_t map_len;
 };
 
-/* Never edited after vu_mem_new(), but for @lost: workers read it through their queues. */
+#define VU_PAGE 4096ull
+
+/*
+ * Which pages are there, while a post-copy migration brings them: bit p % 64 of word p / 64 stands
+ * for page p of a region's mapping (vu_region.map on), whatever size the pages of its file have.
+ * Any thread sets bits, with release, once what they stand for can be read and written without a
+ * wait; none is ever cleared.
+ */
+struct vu_present {
+	uint64_t *word[VU_REGIONS_MAX]; /* by number of region; NULL: all of it is there */
+};
+
+/*
+ * Never edited while a worker may read it through its queues, but for @lost. @present is set by
+ * control while no ring runs.
+ */
 struct vu_mem {
 	unsigned n;
-	bool lost; /* atomic; see vu_mem_is_lost() */
+	bool lost;                        /* atomic; see vu_mem_is_lost() */
+	const struct vu_present *present; /* NULL: all is there */
 	struct vu_region region[VU_REGIONS_MAX];
 };
 
@@ -60,34 +76,52 @@ static inline bool vu_mem_is_lost(const struct vu_mem *mem)
 /** vu_mem_region() - the region that a guest physical address is in, or NULL. Any thread. */
 const struct vu_region *vu_mem_region(const struct vu_mem *mem, uint64_t gpa);
 
+/* Memory in one piece, around an address that was looked for. */
+struct vu_window {
+	uint64_t gpa, size;
+	uint8_t *at;
+	uint64_t absent; /* if there is none: see struct vu_cursor */
+};
+
+/** vu_mem_find() - the window that @gpa is in; false: there is none. Any thread. */
+bool vu_mem_find(const struct vu_mem *mem, uint64_t gpa, bool write, struct vu_window *w);
+
 /*
- * The region in which the last address was found: the next one is there too, nearly always. It
- * begins as all zeros, and is worth as much as the table that it was used with.
+ * The window in which the last address was found: the next one is there too, nearly always. It
+ * begins as all zeros but for @write, and is worth as much as the table that it was used with.
  */
 struct vu_cursor {
 	uint64_t gpa, size;
 	uint64_t ample; /* offsets below it have VU_AMPLE bytes in one piece from there on */
 	uint8_t *at;
 	/*
-	 * Set to the address, with its lowest bit 1, when NULL is returned for one that is the
-	 * guest's, but absent: no IOTLB entry yet, or a page that a migration still has to bring.
-	 * Whoever looks at it sets it to 0 again.
+	 * Set whenever NULL is returned: to the address, with VU_ABSENT and perhaps
+	 * VU_ABSENT_WRITE in place of its lowest bits, if it is the guest's, but absent: no IOTLB
+	 * entry yet, or a page that a migration still has to bring; to 0 if it is none.
 	 */
 	uint64_t absent;
+	bool write; /* constant: what is found is to be written */
 };
+
+#define VU_ABSENT       1ull
+#define VU_ABSENT_WRITE 2ull /* it was to be written */
+#define VU_ABSENT_MASK  3ull
 
 #define VU_AMPLE (65536 + 64) /* any frame and its header */
 
+/* The address of a cursor goes nowhere: that of a loop over a ring stays in registers. */
 static inline bool vu_cursor_move(struct vu_cursor *c, const struct vu_mem *mem, uint64_t gpa)
 {
-	const struct vu_region *r = vu_mem_region(mem, gpa);
+	struct vu_window w;
 
-	if (!r)
+	if (!vu_mem_find(mem, gpa, c->write, &w)) {
+		c->absent = w.absent;
 		return false;
-	c->gpa = r->gpa;
-	c->size = r->size;
-	c->ample = r->size > VU_AMPLE ? r->size - VU_AMPLE : 0;
-	c->at = r->at;
+	}
+	c->gpa = w.gpa;
+	c->size = w.size;
+	c->ample = w.size > VU_AMPLE ? w.size - VU_AMPLE : 0;
+	c->at = w.at;
 	return true;
 }
 
@@ -101,7 +135,8 @@ static inline bool vu_cursor_move(struct vu_cursor *c, const struct vu_mem *mem,
  *
  * Any thread.
  *
- * Return: the address here, or NULL if @gpa is in no region or *@len is 0.
+ * Return: the address here, or NULL if @gpa is in no region, or absent (@c->absent), or if *@len
+ * is 0.
  */
 static inline uint8_t *vu_mem_gpa(const struct vu_mem *mem, struct vu_cursor *c, uint64_t gpa,
 				  uint32_t *len)
@@ -121,5 +156,21 @@ static inline uint8_t *vu_mem_gpa(const struct vu_mem *mem, struct vu_cursor *c,
 /** vu_mem_uva() - as vu_mem_gpa() for a front-end address; NULL unless all of @len is in a region.
  */
 void *vu_mem_uva(const struct vu_mem *mem, uint64_t uva, uint64_t len);
+
+/**
+ * vu_mem_part() - as vu_mem_uva() for a part of a ring, all of which must be there
+ * @mem:    the regions
+ * @addr:   as SET_VRING_ADDR says it
+ * @len:    bytes, not 0
+ * @write:  it will be written, too
+ * @at:     where it is here
+ * @absent: what is absent, as in struct vu_cursor
+ *
+ * Control thread.
+ *
+ * Return: 0; -EFAULT if it is not in one region; -EAGAIN: *@absent is absent.
+ */
+int vu_mem_part(const struct vu_mem *mem, uint64_t addr, uint64_t len, bool write, void **at,
+		uint64_t *absent);
 
 #endif
