@@ -73,15 +73,16 @@ static void test_everything(void)
 	struct options opt;
 	char err[512] = "";
 
-	CU_ASSERT_EQUAL(parse(&opt,
-			      "--name t --uplink eth9,mode=copy,queues=2,busy-poll=on,gro=off "
-			      "--host off --cpus 0 "
-			      "--poll busy --run-dir /tmp/x/ --log-level debug --ageing 0 "
-			      "--vm a,mac=52:54:00:12:aB:56,queues=128,offloads=csum,mtu=68 "
-			      "--vm=b,socket=/tmp/b,offloads=none,mtu=65535,ring-reset=off "
-			      "--vm c,offloads=all",
-			      err, sizeof(err)),
-			0);
+	CU_ASSERT_EQUAL(
+		parse(&opt,
+		      "--name t --uplink eth9,mode=copy,queues=2,busy-poll=on,gro=off "
+		      "--host off --cpus 0 "
+		      "--poll busy --run-dir /tmp/x/ --log-level debug --ageing 0 "
+		      "--vm a,mac=52:54:00:12:aB:56,queues=128,offloads=csum,mtu=68 "
+		      "--vm=b,socket=/tmp/b,offloads=none,mtu=65535,ring-reset=off,postcopy=on "
+		      "--vm c,offloads=all",
+		      err, sizeof(err)),
+		0);
 	CU_ASSERT_STRING_EQUAL(err, "");
 	CU_ASSERT_STRING_EQUAL(opt.name, "t");
 	CU_ASSERT_STRING_EQUAL(opt.uplink.ifname, "eth9");
@@ -109,6 +110,8 @@ static void test_everything(void)
 	CU_ASSERT_EQUAL(opt.vm[2].offloads, VM_OFFLOADS_ALL);
 	CU_ASSERT_EQUAL(opt.vm[0].ring_reset, VM_RING_RESET_AUTO);
 	CU_ASSERT_EQUAL(opt.vm[1].ring_reset, VM_RING_RESET_OFF);
+	CU_ASSERT_FALSE(opt.vm[0].postcopy);
+	CU_ASSERT_TRUE(opt.vm[1].postcopy);
 	CU_ASSERT_EQUAL(opt.vm[0].mtu, 68);
 	CU_ASSERT_EQUAL(opt.vm[1].mtu, 65535);
 	CU_ASSERT_EQUAL(opt.vm[2].mtu, 0);
@@ -120,7 +123,7 @@ static void test_words(void)
 	static const struct refusal refusals[] = {
 		{"--vm a,colour=red",
 		 "--vm a,colour=red: unknown key \"colour\"; keys are mac, socket, queues, "
-		 "offloads, mtu, ring-reset"},
+		 "offloads, mtu, ring-reset, postcopy"},
 		{"--vm a,mac=zz",
 		 "--vm a,mac=zz: \"zz\" is not a MAC address (six bytes like 52:54:00:12:34:56)"},
 		{"--vm a,mac=52:54:00:12:34:5",
@@ -140,6 +143,7 @@ static void test_words(void)
 		 "--vm a,queues=99999999999999999999: \"99999999999999999999\" is not a number "
 		 "from 1 to 128"},
 		{"--vm a,offloads=tso", "--vm a,offloads=tso: \"tso\" is none of all, csum, none"},
+		{"--vm a,postcopy=yes", "--vm a,postcopy=yes: \"yes\" is none of off, on"},
 		{"--vm a,ring-reset=yes",
 		 "--vm a,ring-reset=yes: \"yes\" is none of auto, on, off"},
 		{"--vm a,offloads", "--vm a,offloads: key \"offloads\" has no value: write "

@@ -31,7 +31,7 @@ static void test_negotiation(void)
 	CU_ASSERT_EQUAL(offered, ALWAYS | CSUM | SEGMENTS);
 	protocol = peer_get(VHOST_USER_GET_PROTOCOL_FEATURES);
 	CU_ASSERT_EQUAL(protocol, FEATURE(0) | FEATURE(1) | FEATURE(3) | FEATURE(4) | FEATURE(5) |
-					  FEATURE(10));
+					  FEATURE(10) | FEATURE(15));
 	peer_send(VHOST_USER_SET_OWNER, 0, NULL, 0, NULL, 0);
 	peer_u64(VHOST_USER_SET_PROTOCOL_FEATURES, protocol);
 	CU_ASSERT_EQUAL(peer_get(VHOST_USER_GET_QUEUE_NUM), 1);
@@ -146,12 +146,17 @@ static void test_memory_moves(void)
 	peer_memory_at(PEER_UVA + (1ull << 40));
 	CU_ASSERT_FALSE(peer_is_closed());
 	CU_ASSERT_PTR_NULL(t.vm->in[0]);
-	peer_memory_at(PEER_UVA);
-	CU_ASSERT_PTR_NULL(t.vm->in[0]);
-	peer_addr(1);
+	peer_memory_at(PEER_UVA); /* it comes back, and they with it */
 	CU_ASSERT_PTR_NOT_NULL(t.vm->in[0]);
-	peer_addr(0);
 	CU_ASSERT_PTR_NOT_NULL(t.vm->out[0]);
+	peer_memory_at(PEER_UVA + (1ull << 40));
+	peer_get_base(1);
+	peer_memory_at(PEER_UVA); /* but not one that was stopped meanwhile */
+	CU_ASSERT_PTR_NULL(t.vm->in[0]);
+	CU_ASSERT_PTR_NOT_NULL(t.vm->out[0]);
+	peer_addr(1);
+	close(peer_eventfd(VHOST_USER_SET_VRING_KICK, 1));
+	CU_ASSERT_PTR_NOT_NULL(t.vm->in[0]);
 	peer_state(VHOST_USER_SET_VRING_NUM, 1, 32768);
 	CU_ASSERT_TRUE_FATAL(t.vm->in[0] && t.vm->in[0]->size == 32768);
 	CU_ASSERT_FALSE(peer_is_closed());

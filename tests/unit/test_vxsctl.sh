@@ -211,7 +211,7 @@ expect port_add_file 1 "^vxsctl: port \"d\": can't listen on $dir/log: File exis
 socket: remove it, " port add "d,socket=$dir/log"
 expect port_add_taken 1 "^vxsctl: port \"d\": can't listen on $dir/run/a.sock: Address already \
 in use; stop the process that listens on it, " port add "d,socket=$dir/run/a.sock"
-expect port_add_key 1 '^vxsctl: d,colour=red: unknown key "colour"; keys are mac, socket, queues, offloads, mtu, ring-reset$' \
+expect port_add_key 1 '^vxsctl: d,colour=red: unknown key "colour"; keys are mac, socket, queues, offloads, mtu, ring-reset, postcopy$' \
 	port add d,colour=red
 expect port_del 0 '^port "c" deleted$' port del c
 expect port_del_again 1 '^vxsctl: c: no such port; ' port del c

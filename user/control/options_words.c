@@ -115,6 +115,22 @@ static int parse_vm_ring_reset(void *to, const char *value, struct complaint *c)
 	return 0;
 }
 
+static int off_or_on(const char *value, bool *on, struct complaint *c)
+{
+	static const char *const words[] = {"off", "on", NULL};
+	int i = words_choice(value, words, c);
+
+	if (i < 0)
+		return i;
+	*on = i;
+	return 0;
+}
+
+static int parse_vm_postcopy(void *to, const char *value, struct complaint *c)
+{
+	return off_or_on(value, &((struct vm_options *)to)->postcopy, c);
+}
+
 static const struct words_key vm_keys[] = {
 	{"mac", "MAC",
 	 "the VM's address, which then neither moves nor ages (not given: learned from what the "
@@ -135,6 +151,10 @@ static const struct words_key vm_keys[] = {
 	 "whether the guest may reset single queues, as Linux does for ethtool -G (default auto: "
 	 "unless the front-end is QEMU, which doesn't pass it on)",
 	 parse_vm_ring_reset},
+	{"postcopy", "on|off",
+	 "on: the VM may be migrated to here by post-copy, but gets no memory plugged in one piece "
+	 "at a time (default off)",
+	 parse_vm_postcopy},
 	{},
 };
 
@@ -169,17 +189,6 @@ static int parse_uplink_queues(void *to, const char *value, struct complaint *c)
 {
 	return words_number(value, 1, VXS_NIC_QUEUES_MAX, &((struct uplink_options *)to)->queues,
 			    c);
-}
-
-static int off_or_on(const char *value, bool *on, struct complaint *c)
-{
-	static const char *const words[] = {"off", "on", NULL};
-	int i = words_choice(value, words, c);
-
-	if (i < 0)
-		return i;
-	*on = i;
-	return 0;
 }
 
 static int parse_uplink_busy_poll(void *to, const char *value, struct complaint *c)

@@ -331,6 +331,7 @@ int vm_new(struct vm **out, struct loop *loop, const struct vm_options *opt, uin
 	c->n_rings = 2 * opt->queues;
 	c->offloads = opt->offloads;
 	c->ring_reset = opt->ring_reset;
+	c->postcopy_option = opt->postcopy;
 	c->mtu_option = opt->mtu;
 	c->was_mtu = vm->mtu = opt->mtu;
 	c->conn.fd = c->pending.fd = c->listen_fd = c->log_fd = -1;

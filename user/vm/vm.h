@@ -65,7 +65,8 @@ struct vm_options {
 	uint8_t mac[6];   /* all zero: learn */
 	enum vm_offloads offloads;
 	enum vm_ring_reset ring_reset;
-	unsigned mtu; /* VM_MTU_MIN to VM_MTU_MAX; 0: not said */
+	unsigned mtu;  /* VM_MTU_MIN to VM_MTU_MAX; 0: not said */
+	bool postcopy; /* offer PAGEFAULT instead of CONFIGURE_MEM_SLOTS: QEMU wants never both */
 };
 
 /**

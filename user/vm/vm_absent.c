@@ -51,9 +51,13 @@ static void resume(struct vm_control *c)
 	int ret;
 
 	while ((ret = vm_rings_resume(c, 0, c->n_rings, &failed))) {
+		if (ret == -EFAULT) {
+			vm_ring_misplaced(c, failed);
+			continue;
+		}
 		c->ring[failed].has_addr = false;
 		vm_log(c, LOG_WARN, "can't start queue %u: %s; it rests until it has a new address",
-		       failed, ret == -EFAULT ? "not in one piece of memory" : strerror(-ret));
+		       failed, strerror(-ret));
 	}
 }
 

@@ -30,6 +30,7 @@ struct vm_ring {
 	bool broken_told;
 	uint64_t calls;  /* notifications by earlier incarnations of @q */
 	uint64_t absent; /* what keeps it from starting, as in struct vu_cursor; 0: nothing does */
+	bool misplaced;  /* it was in memory that has gone since; other memory may have it */
 };
 
 struct vm_control {
@@ -51,6 +52,7 @@ struct vm_control {
 	uint64_t features, protocol_features;
 	enum vm_offloads offloads;
 	enum vm_ring_reset ring_reset;
+	bool postcopy_option;          /* postcopy= */
 	uint32_t mtu_option, mtu_told; /* mtu= and NET_SET_MTU; 0: not said */
 	uint64_t mtu_refused;          /* what NET_SET_MTU said last, if that was refused */
 	struct vu_mem *mem;
@@ -101,6 +103,7 @@ void vm_ring_set_err(struct vm_control *c, unsigned index, int fd);
 void vm_ring_enable(struct vm_control *c, unsigned index, bool on);
 bool vm_ring_is_enabled(const struct vm_control *c, unsigned index);
 bool vm_rings_run(const struct vm_control *c);
+void vm_ring_misplaced(struct vm_control *c, unsigned index);
 void vm_rings_tell_broken(struct vm_control *c);
 void vm_rings_want_again(struct vm_control *c);
 void vm_addresses_arrived(struct vm_control *c);

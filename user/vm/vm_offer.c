@@ -45,10 +45,18 @@ uint64_t vm_features(const struct vm_control *c)
 
 uint64_t vm_protocol_features(const struct vm_control *c)
 {
-	(void)c;
-	/* clang-format off: one per line */
-	return BIT(VHOST_USER_PROTOCOL_F_MQ) | BIT(VHOST_USER_PROTOCOL_F_LOG_SHMFD) |
-	       BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) | BIT(VHOST_USER_PROTOCOL_F_NET_MTU) |
-	       BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ) | BIT(VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD);
+	/* clang-format off */
+	uint64_t features =
+		BIT(VHOST_USER_PROTOCOL_F_MQ) |
+		BIT(VHOST_USER_PROTOCOL_F_LOG_SHMFD) |
+		BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
+		BIT(VHOST_USER_PROTOCOL_F_NET_MTU) |
+		BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ) |
+		BIT(VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD);
 	/* clang-format on */
+
+	/* A front-end that has this may refuse to migrate by post-copy (vhost-user.rst). */
+	if (!c->postcopy_option)
+		features |= BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS);
+	return features;
 }

@@ -169,7 +169,7 @@ int vm_rings_resume(struct vm_control *c, unsigned first, unsigned n, unsigned *
 	for (i = first; i < first + n; i++) {
 		struct vm_ring *r = &c->ring[i];
 
-		if (r->q || !r->size || !r->has_base || !r->has_addr || !r->kicked)
+		if (r->q || !r->size || !r->has_base || !r->has_addr || !r->kicked || r->misplaced)
 			continue;
 		ret = start(c, i);
 		if (ret) {
@@ -178,6 +178,20 @@ int vm_rings_resume(struct vm_control *c, unsigned first, unsigned n, unsigned *
 		}
 	}
 	return 0;
+}
+
+/**
+ * vm_ring_misplaced() - a ring's memory has gone: have it rest
+ *
+ * Until other memory comes, which may have it, or the ring has a new address.
+ */
+void vm_ring_misplaced(struct vm_control *c, unsigned index)
+{
+	c->ring[index].misplaced = true;
+	vm_log(c, LOG_WARN,
+	       "queue %u is not in the guest's memory any more; it rests until that memory comes "
+	       "back, or the queue has a new address",
+	       index);
 }
 
 static void close_fd(int *fd)
@@ -203,6 +217,7 @@ static void stop_paused(struct vm_control *c, unsigned index)
 	drop_kick(c, index);
 	r->kicked = false;
 	r->has_addr = false;
+	r->misplaced = false;
 	r->absent = 0;
 	r->broken = VQ_OK;
 	r->broken_told = false;

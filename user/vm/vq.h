@@ -120,8 +120,8 @@ struct vq {
 	struct vq_chain *chain;     /* @size of them; in: those of several descriptors */
 	uint16_t signalled; /* used_at when the guest was last considered for notification */
 	bool signalled_valid;
-	bool quiet;    /* the guest was told not to kick */
-	uint16_t lent; /* chains of the last in(), already in the used ring, to be given back */
+	bool quiet;     /* the guest was told not to kick */
+	uint16_t lent;  /* chains of the last in(), already in the used ring, to be given back */
 	bool log_fresh; /* bits of @log are new since the last batch */
 	struct vu_cursor cursor; /* of buffers */
 	struct vu_cursor tables; /* of indirect tables */
@@ -142,7 +142,7 @@ struct vq_setup {
 	bool log_used;      /* SET_VRING_ADDR says that the used ring is to be logged, */
 	uint64_t log_addr;  /* and at which address */
 	int log_fd;         /* -1: none */
-	uint64_t absent; /* with -EAGAIN: the address that is absent, as in struct vu_cursor */
+	uint64_t absent;    /* with -EAGAIN: the address that is absent, as in struct vu_cursor */
 };
 
 /**

@@ -1,115 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Maps a guest's memory regions and translates front-end addresses. */
+/* Tables of a guest's memory regions, and what is where in them. */
 #include "vm/vu_mem.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <stdbool.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "vxs_bpf.h"
+#include <string.h>
 
 /*
  * Theory of operation
  *
- * Regions are files of somebody else, who may cut them short, or whose file system may have no page
- * left when one is first touched. Both are a SIGBUS for whatever thread comes along, which must not
- * end the switch of all the others. So the handler puts empty memory of our own in the place of the
- * whole region, marks its table as lost, and the thread goes on; control ends the connection when
- * it sees the mark. A SIGBUS anywhere else kills us as ever.
- *
- * The handler finds the region in guards[], which control alone edits, under a sequence number that
- * is odd meanwhile: the handler may run while some other VM's memory comes or goes. Its own does
- * not, since whoever touches a region uses its table.
+ * A table is never edited: each change of the guest's memory makes a new one, which shares the
+ * mappings (vu_map.h) with the old one as far as they stay. Regions are in the order of their guest
+ * addresses, so that one is found in seven steps however many there are.
  */
-#define GUARDS (2 * VXS_PORTS_MAX * VU_REGIONS_MAX) /* each VM has two tables for a moment */
-
-static struct guard {
-	uintptr_t from; /* 0: free */
-	size_t len;
-	struct vu_mem *mem;
-} guards[GUARDS];
-static unsigned guards_used; /* none is used from here on */
-static uint32_t guards_seq;
-
-static void guard_set(struct guard *g, uintptr_t from, size_t len, struct vu_mem *mem)
-{
-	__atomic_store_n(&guards_seq, guards_seq + 1, __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_RELEASE);
-	__atomic_store_n(&g->from, from, __ATOMIC_RELAXED);
-	__atomic_store_n(&g->len, len, __ATOMIC_RELAXED);
-	__atomic_store_n(&g->mem, mem, __ATOMIC_RELAXED);
-	__atomic_store_n(&guards_seq, guards_seq + 1, __ATOMIC_RELEASE);
-}
-
-/* The guard of the region that @at is in, as it was at one moment; false: there is none. */
-static bool guard_find(uintptr_t at, struct guard *found)
-{
-	unsigned i, n;
-	uint32_t seq;
-	bool hit;
-
-	do {
-		seq = __atomic_load_n(&guards_seq, __ATOMIC_ACQUIRE);
-		n = __atomic_load_n(&guards_used, __ATOMIC_RELAXED);
-		for (i = 0, hit = false; i < n && !hit; i++) {
-			found->from = __atomic_load_n(&guards[i].from, __ATOMIC_RELAXED);
-			found->len = __atomic_load_n(&guards[i].len, __ATOMIC_RELAXED);
-			found->mem = __atomic_load_n(&guards[i].mem, __ATOMIC_RELAXED);
-			hit = found->from && at - found->from < found->len;
-		}
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	} while (seq & 1 || seq != __atomic_load_n(&guards_seq, __ATOMIC_RELAXED));
-	return hit;
-}
-
-static void on_bus_error(int number, siginfo_t *info, void *context)
-{
-	int saved = errno;
-	struct guard g;
-
-	(void)context;
-	if (guard_find((uintptr_t)info->si_addr, &g) &&
-	    mmap((void *)g.from, g.len, PROT_READ | PROT_WRITE,
-		 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED)
-		__atomic_store_n(&g.mem->lost, true, __ATOMIC_RELEASE);
-	else
-		signal(number, SIG_DFL); /* the access is repeated, and ends us */
-	errno = saved;
-}
-
-static int guard_add(const struct vu_region *r, struct vu_mem *mem)
-{
-	struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
-	unsigned i;
-
-	if (!guards_used && sigaction(SIGBUS, &action, NULL))
-		return -errno;
-	for (i = 0; i < GUARDS && guards[i].from; i++)
-		;
-	if (i == GUARDS)
-		return -ENOMEM;
-	if (i == guards_used)
-		__atomic_store_n(&guards_used, i + 1, __ATOMIC_RELAXED);
-	guard_set(&guards[i], (uintptr_t)r->map, r->map_len, mem);
-	return 0;
-}
-
-static void guard_del(const struct vu_region *r)
-{
-	unsigned i;
-
-	for (i = 0; i < guards_used; i++)
-		if (guards[i].from == (uintptr_t)r->map)
-			guard_set(&guards[i], 0, 0, NULL);
-}
-
-/* More than any guest has; a peer with a huge sparse file must not use up our address space. */
-#define MEMORY_MAX (1ull << 44)
-
 static bool wraps(uint64_t start, uint64_t size)
 {
 	return start + size < start;
@@ -120,96 +23,121 @@ static bool overlaps(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
 	return a < b + b_size && b < a + a_size;
 }
 
-static int check_table(const struct vhost_user_memory *table, unsigned n_fds)
+/* Whether @r may stand in @mem beside what is there. */
+static int check_region(const struct vu_mem *mem, const struct vhost_user_region *r)
 {
-	uint64_t total = 0;
-	unsigned i, j;
+	uint64_t total = r->size;
+	unsigned i;
 
-	if (table->n < 1 || table->n > VU_REGIONS_MAX || table->n != n_fds)
+	if (mem->n == VU_REGIONS_MAX || !r->size || r->size > VU_MEMORY_MAX ||
+	    r->mmap_offset > VU_MEMORY_MAX || wraps(r->gpa, r->size) || wraps(r->uva, r->size))
 		return -EINVAL;
-	for (i = 0; i < table->n; i++) {
-		const struct vhost_user_region *r = &table->region[i];
+	for (i = 0; i < mem->n; i++) {
+		const struct vu_region *o = &mem->region[i];
 
-		if (!r->size || r->size > MEMORY_MAX || r->mmap_offset > MEMORY_MAX ||
-		    wraps(r->gpa, r->size) || wraps(r->uva, r->size))
+		if (overlaps(r->gpa, r->size, o->gpa, o->size) ||
+		    overlaps(r->uva, r->size, o->uva, o->size))
 			return -EINVAL;
-		total += r->size;
-		for (j = 0; j < i; j++) {
-			const struct vhost_user_region *o = &table->region[j];
-
-			if (overlaps(r->gpa, r->size, o->gpa, o->size) ||
-			    overlaps(r->uva, r->size, o->uva, o->size))
-				return -EINVAL;
-		}
+		total += o->size;
 	}
-	return total > MEMORY_MAX ? -EINVAL : 0;
+	return total > VU_MEMORY_MAX ? -EINVAL : 0;
 }
 
-/*
- * Offset and length of a mapping are multiples of the page size, which is the huge page's on
- * hugetlbfs (its st_blksize); munmap() there insists on the rounded length as well.
- */
-static int map_region(struct vu_region *to, const struct vhost_user_region *from, int fd)
+static void insert(struct vu_mem *mem, const struct vu_region *r)
 {
-	uint64_t page = sysconf(_SC_PAGESIZE), start, end;
-	struct stat st;
+	unsigned i;
 
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode) || st.st_size < 0)
-		return -EINVAL;
-	if ((uint64_t)st.st_blksize > page && !(st.st_blksize & (st.st_blksize - 1)))
-		page = st.st_blksize;
-	end = from->mmap_offset + from->size;
-	if (end > (uint64_t)st.st_size)
-		return -EINVAL;
-	start = from->mmap_offset & ~(page - 1);
-	end = (end + page - 1) & ~(page - 1);
-	to->map_len = end - start;
-	to->map = mmap(NULL, to->map_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
-		       start);
-	if (to->map == MAP_FAILED) {
-		to->map = NULL;
-		return -errno;
-	}
-	/* A core file of ours is no place for a guest's secrets. Some file systems know no such
-	 * advice, which harms nothing. */
-	madvise(to->map, to->map_len, MADV_DONTDUMP);
-	to->gpa = from->gpa;
-	to->uva = from->uva;
-	to->size = from->size;
-	to->at = (uint8_t *)to->map + (from->mmap_offset - start);
+	for (i = mem->n++; i && mem->region[i - 1].gpa > r->gpa; i--)
+		mem->region[i] = mem->region[i - 1];
+	mem->region[i] = *r;
+}
+
+static int add(struct vu_mem *mem, const struct vhost_user_region *from, int fd)
+{
+	struct vu_region r = {.gpa = from->gpa, .uva = from->uva, .size = from->size};
+	int ret;
+
+	ret = check_region(mem, from);
+	if (ret)
+		return ret;
+	ret = vu_map_new(&r.mapping, fd, from->mmap_offset, from->size);
+	if (ret)
+		return ret;
+	r.map = r.mapping->at;
+	r.map_len = r.mapping->len;
+	r.at = (uint8_t *)r.map + r.mapping->skip;
+	insert(mem, &r);
 	return 0;
+}
+
+/* A table of the same regions as @old, but for number @but; NULL: out of memory. */
+static struct vu_mem *copy_of(const struct vu_mem *old, unsigned but)
+{
+	struct vu_mem *mem = calloc(1, sizeof(*mem));
+	unsigned i;
+
+	for (i = 0; mem && old && i < old->n; i++) {
+		if (i == but)
+			continue;
+		mem->region[mem->n] = old->region[i];
+		vu_map_get(mem->region[mem->n++].mapping);
+	}
+	return mem;
 }
 
 int vu_mem_new(struct vu_mem **out, const struct vhost_user_memory *table, const int *fds,
 	       unsigned n_fds)
 {
 	struct vu_mem *mem;
-	int ret;
+	unsigned i;
+	int ret = 0;
 
-	ret = check_table(table, n_fds);
-	if (ret)
-		return ret;
+	if (table->n < 1 || table->n > VHOST_USER_REGIONS_MAX || table->n != n_fds)
+		return -EINVAL;
 	mem = calloc(1, sizeof(*mem));
 	if (!mem)
 		return -ENOMEM;
-	while (mem->n < table->n) {
-		struct vu_region *r = &mem->region[mem->n];
+	for (i = 0; !ret && i < table->n; i++)
+		ret = add(mem, &table->region[i], fds[i]);
+	if (ret)
+		vu_mem_free(mem);
+	else
+		*out = mem;
+	return ret;
+}
 
-		ret = map_region(r, &table->region[mem->n], fds[mem->n]);
-		if (ret)
-			goto err;
-		mem->n++;
-		ret = guard_add(r, mem);
-		if (ret)
-			goto err;
-	}
+int vu_mem_add(struct vu_mem **out, const struct vu_mem *old, const struct vhost_user_region *r,
+	       int fd)
+{
+	struct vu_mem *mem = copy_of(old, UINT32_MAX);
+	int ret;
+
+	if (!mem)
+		return -ENOMEM;
+	ret = add(mem, r, fd);
+	if (ret)
+		vu_mem_free(mem);
+	else
+		*out = mem;
+	return ret;
+}
+
+int vu_mem_del(struct vu_mem **out, const struct vu_mem *old, const struct vhost_user_region *r)
+{
+	struct vu_mem *mem;
+	unsigned i;
+
+	for (i = 0; old && i < old->n; i++)
+		if (old->region[i].gpa == r->gpa && old->region[i].uva == r->uva &&
+		    old->region[i].size == r->size)
+			break;
+	if (!old || i == old->n)
+		return -ENOENT;
+	mem = copy_of(old, i);
+	if (!mem)
+		return -ENOMEM;
 	*out = mem;
 	return 0;
-err:
-	vu_mem_free(mem);
-	return ret;
 }
 
 void vu_mem_free(struct vu_mem *mem)
@@ -218,21 +146,38 @@ void vu_mem_free(struct vu_mem *mem)
 
 	if (!mem)
 		return;
-	for (i = 0; i < mem->n; i++) {
-		guard_del(&mem->region[i]);
-		munmap(mem->region[i].map, mem->region[i].map_len);
-	}
+	for (i = 0; i < mem->n; i++)
+		vu_map_put(mem->region[i].mapping);
 	free(mem);
 }
 
-const struct vu_region *vu_mem_region(const struct vu_mem *mem, uint64_t gpa)
+bool vu_mem_is_lost(const struct vu_mem *mem)
 {
 	unsigned i;
 
 	for (i = 0; i < mem->n; i++)
-		if (gpa - mem->region[i].gpa < mem->region[i].size)
-			return &mem->region[i];
-	return NULL;
+		if (vu_map_is_lost(mem->region[i].mapping))
+			return true;
+	return false;
+}
+
+const struct vu_region *vu_mem_region(const struct vu_mem *mem, uint64_t gpa)
+{
+	const struct vu_region *r = mem->region;
+	unsigned n = mem->n;
+
+	/* the last one that begins at or before @gpa is in r[0] to r[n - 1] */
+	while (n > 1) {
+		unsigned half = n / 2;
+
+		if (r[half].gpa <= gpa) {
+			r += half;
+			n -= half;
+		} else {
+			n = half;
+		}
+	}
+	return n && gpa - r->gpa < r->size ? r : NULL;
 }
 
 /* How far a window reaches in each direction, at most: a look is bounded. */

@@ -8,17 +8,24 @@
 #include <stdint.h>
 
 #include "vhost_user.h"
+#include "vm/vu_map.h"
 
-#define VU_REGIONS_MAX VHOST_USER_REGIONS_MAX
+/*
+ * More than any guest has without memory devices that come and go (3 or 4), and as many of those as
+ * people plug in; few enough for a table to be copied whenever one does. SET_MEM_TABLE has room for
+ * 8 of them, ADD_MEM_REG comes once for each.
+ */
+#define VU_REGIONS_MAX 64
 
-/* One mapped region. Constant after vu_mem_new(). */
+/* One mapped region. */
 struct vu_region {
 	uint64_t gpa;  /* guest physical address of its first byte */
 	uint64_t uva;  /* the front-end's virtual address of the same byte */
 	uint64_t size; /* bytes, not 0; neither gpa + size nor uva + size wraps */
 	uint8_t *at;   /* where it is here */
-	void *map;     /* what to munmap() */
+	void *map;     /* the mapping that it is in: its first page, */
 	size_t map_len;
+	struct vu_map *mapping; /* and to whom it belongs */
 };
 
 #define VU_PAGE 4096ull
@@ -34,13 +41,13 @@ struct vu_present {
 };
 
 /*
- * Never edited while a worker may read it through its queues, but for @lost. @present is set by
- * control while no ring runs.
+ * Never edited while a worker may read it through its queues. @present is set by control while no
+ * ring runs.
  */
 struct vu_mem {
 	unsigned n;
-	bool lost;                        /* atomic; see vu_mem_is_lost() */
 	const struct vu_present *present; /* NULL: all is there */
+	/* in the order of @gpa */
 	struct vu_region region[VU_REGIONS_MAX];
 };
 
@@ -59,19 +66,33 @@ struct vu_mem {
 int vu_mem_new(struct vu_mem **out, const struct vhost_user_memory *table, const int *fds,
 	       unsigned n_fds);
 
-/** vu_mem_free() - unmap; the caller has made sure that no worker uses it. NULL is fine. */
-void vu_mem_free(struct vu_mem *mem);
+/**
+ * vu_mem_add() - a table with one region more (ADD_MEM_REG)
+ * @out: where it goes
+ * @old: the table that is in use, which stays as it is; NULL: there is none
+ * @r:   the region
+ * @fd:  its file; stays the caller's
+ *
+ * Control thread. Return: as vu_mem_new(); -EINVAL also if there are VU_REGIONS_MAX already.
+ */
+int vu_mem_add(struct vu_mem **out, const struct vu_mem *old, const struct vhost_user_region *r,
+	       int fd);
 
 /**
- * vu_mem_is_lost() - the file behind a region was cut short, or its file system is full
- * @mem: the regions
+ * vu_mem_del() - a table without a region (REM_MEM_REG)
+ * @out: where it goes; it may have no region
+ * @old: the table that is in use, which stays as it is
+ * @r:   the region, by its two addresses and its size
  *
- * Workers go on with empty memory in the region's place; it is for control to end that. Any thread.
+ * Control thread. Return: 0; -ENOENT if there is no such region; -ENOMEM.
  */
-static inline bool vu_mem_is_lost(const struct vu_mem *mem)
-{
-	return __atomic_load_n(&mem->lost, __ATOMIC_ACQUIRE);
-}
+int vu_mem_del(struct vu_mem **out, const struct vu_mem *old, const struct vhost_user_region *r);
+
+/** vu_mem_free() - unmap what no other table has; no worker uses this one. NULL is fine. */
+void vu_mem_free(struct vu_mem *mem);
+
+/** vu_mem_is_lost() - what is behind one of its regions is lost, see vu_map_is_lost(). */
+bool vu_mem_is_lost(const struct vu_mem *mem);
 
 /** vu_mem_region() - the region that a guest physical address is in, or NULL. Any thread. */
 const struct vu_region *vu_mem_region(const struct vu_mem *mem, uint64_t gpa);

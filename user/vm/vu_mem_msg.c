@@ -6,6 +6,17 @@
 #include "vm/vm_control.h"
 #include "vm/vu_request.h"
 
+/* Rings in memory that had gone may be in what has come: vu_msg.c starts them, or says so. */
+static void use_memory(struct vm_control *c, struct vu_mem *mem)
+{
+	unsigned i;
+
+	vu_mem_free(c->mem);
+	c->mem = mem;
+	for (i = 0; i < c->n_rings; i++)
+		c->ring[i].misplaced = false;
+}
+
 int msg_set_mem_table(struct request *q)
 {
 	struct vu_mem *mem;
@@ -17,24 +28,46 @@ int msg_set_mem_table(struct request *q)
 				  q->m->payload.memory.n);
 	if (ret)
 		return msg_refuse(q, "can't map guest memory: %s", strerror(-ret));
-	vu_mem_free(q->c->mem);
-	q->c->mem = mem;
+	use_memory(q->c, mem);
 	return 0;
 }
 
 int msg_get_max_mem_slots(struct request *q)
 {
-	return msg_refuse(q, "is not built yet");
+	msg_reply_u64(q, VU_REGIONS_MAX);
+	return 0;
 }
 
 int msg_add_mem_reg(struct request *q)
 {
-	return msg_refuse(q, "is not built yet");
+	const struct vu_mem *old = q->c->mem;
+	struct vu_mem *mem;
+	int ret;
+
+	if (old && old->n == VU_REGIONS_MAX)
+		return msg_refuse(q, "there are %u regions already", VU_REGIONS_MAX);
+	ret = vu_mem_add(&mem, old, &q->m->payload.one.region, q->m->fd[0]);
+	if (ret == -EINVAL)
+		return msg_refuse(q, "the region overlaps another, wraps around or exceeds its "
+				     "file");
+	if (ret)
+		return msg_refuse(q, "can't map guest memory: %s", strerror(-ret));
+	use_memory(q->c, mem);
+	return 0;
 }
 
 int msg_rem_mem_reg(struct request *q)
 {
-	return msg_refuse(q, "is not built yet");
+	struct vu_mem *mem;
+	int ret;
+
+	ret = vu_mem_del(&mem, q->c->mem, &q->m->payload.one.region);
+	if (ret == -ENOENT)
+		return msg_refuse(q, "there is no such region");
+	if (ret)
+		return msg_refuse(q, "%s", strerror(-ret));
+	use_memory(q->c, mem);
+	return 0;
 }
 
 int msg_iotlb(struct request *q)

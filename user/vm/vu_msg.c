@@ -208,15 +208,12 @@ static int resume(struct request *q, const struct row *row)
 				q->c->ring[failed].size, q->c->ring[failed].base);
 		if (ret != -EFAULT)
 			return msg_refuse(q, "can't start queue %u: %s", failed, strerror(-ret));
-		if (row->handle != msg_set_mem_table)
+		if (row->handle != msg_set_mem_table && row->handle != msg_add_mem_reg &&
+		    row->handle != msg_rem_mem_reg)
 			return msg_refuse(
 				q, "queue %u is outside of the guest's memory, or not aligned",
 				failed);
-		q->c->ring[failed].has_addr = false;
-		vm_log(q->c, LOG_WARN,
-		       "queue %u is not in the guest's new memory; it rests until it has a new "
-		       "address",
-		       failed);
+		vm_ring_misplaced(q->c, failed);
 	}
 }
 

@@ -24,6 +24,7 @@ int msg_set_vring_addr(struct request *q)
 {
 	q->ring->addr = q->m->payload.addr;
 	q->ring->has_addr = true;
+	q->ring->misplaced = false;
 	return 0;
 }
 
