@@ -3,6 +3,7 @@
 #include "fake_ring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/memfd.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -33,6 +34,13 @@
 #define ALIGN(n, to) (((n) + (to)-1) / (to) * (to))
 
 #define fail fake_vm_fail
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
 
 int fake_vm_fail(struct fake_vm *vm, int err, const char *format, ...)
 {
@@ -167,14 +175,34 @@ int fake_vm_raw(struct fake_vm *vm, const void *bytes, size_t len, const int *fd
 	return 0;
 }
 
-static int read_all(struct fake_vm *vm, void *to, size_t len, uint64_t end)
+/* recv() that takes a file descriptor along, if @fd is given and one is there. */
+static ssize_t recv_fd(int from, void *to, size_t len, int *fd)
+{
+	char control[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec iov = {.iov_base = to, .iov_len = len};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct cmsghdr *c;
+	ssize_t n;
+
+	if (fd) {
+		msg.msg_control = control;
+		msg.msg_controllen = sizeof(control);
+	}
+	n = recvmsg(from, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	c = n > 0 && fd ? CMSG_FIRSTHDR(&msg) : NULL;
+	if (c && c->cmsg_type == SCM_RIGHTS && *fd < 0)
+		memcpy(fd, CMSG_DATA(c), sizeof(*fd));
+	return n;
+}
+
+static int read_all(struct fake_vm *vm, void *to, size_t len, uint64_t end, int *fd)
 {
 	ssize_t n;
 
 	while (len) {
 		if (!wait_fd(vm, vm->fd, POLLIN, end))
 			return fail(vm, -ETIMEDOUT, "no reply");
-		n = recv(vm->fd, to, len, MSG_DONTWAIT);
+		n = recv_fd(vm->fd, to, len, fd);
 		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
 		if (n <= 0)
@@ -185,21 +213,27 @@ static int read_all(struct fake_vm *vm, void *to, size_t len, uint64_t end)
 	return 0;
 }
 
-int fake_vm_reply(struct fake_vm *vm, struct vhost_user_header *header,
-		  union vhost_user_payload *payload, unsigned ms)
+static int read_reply(struct fake_vm *vm, struct vhost_user_header *header,
+		      union vhost_user_payload *payload, unsigned ms, int *fd)
 {
 	uint64_t end = now_ms() + ms;
 	int err;
 
 	if (vm->fd < 0)
 		return fail(vm, -ENOTCONN, "not connected");
-	err = read_all(vm, header, sizeof(*header), end);
+	err = read_all(vm, header, sizeof(*header), end, fd);
 	if (err)
 		return err;
 	if (header->size > sizeof(*payload))
 		return fail(vm, -EBADMSG, "reply of %u bytes", header->size);
 	memset(payload, 0, sizeof(*payload));
-	return read_all(vm, payload, header->size, end);
+	return read_all(vm, payload, header->size, end, NULL);
+}
+
+int fake_vm_reply(struct fake_vm *vm, struct vhost_user_header *header,
+		  union vhost_user_payload *payload, unsigned ms)
+{
+	return read_reply(vm, header, payload, ms, NULL);
 }
 
 /* Bytes of the reply that a request has by itself; 0: none. */
@@ -209,6 +243,7 @@ static size_t reply_size(uint32_t request)
 	case VHOST_USER_GET_FEATURES:
 	case VHOST_USER_GET_PROTOCOL_FEATURES:
 	case VHOST_USER_GET_QUEUE_NUM:
+	case VHOST_USER_CHECK_DEVICE_STATE:
 		return sizeof(uint64_t);
 	case VHOST_USER_GET_VRING_BASE:
 		return sizeof(struct vhost_user_vring_state);
@@ -264,6 +299,116 @@ int fake_vm_request(struct fake_vm *vm, uint32_t request, const void *payload, s
 	return err;
 }
 
+int fake_vm_ask(struct fake_vm *vm, uint32_t request, const void *payload, size_t size,
+		const int *fds, unsigned n_fds, union vhost_user_payload *reply, size_t reply_size,
+		int *fd)
+{
+	struct vhost_user_header header;
+	int err;
+
+	*fd = -1;
+	err = fake_vm_message(vm, request, payload, size, fds, n_fds, NULL);
+	if (!err)
+		err = read_reply(vm, &header, reply, vm->opt.timeout_ms, fd);
+	if (!err && (header.request != request || header.size != reply_size ||
+		     header.flags != (VHOST_USER_VERSION | VHOST_USER_REPLY)))
+		err = fail(vm, -EBADMSG, "reply to request %u: request %u, flags 0x%x, %u bytes",
+			   request, header.request, header.flags, header.size);
+	if (err)
+		close_fd(fd);
+	return err;
+}
+
+int fake_vm_inflight(struct fake_vm *vm)
+{
+	struct vhost_user_inflight wanted = {.n_queues = vm->n_queues,
+					     .queue_size = vm->opt.ring_size};
+	union vhost_user_payload reply;
+	int err;
+
+	if (vm->inflight_fd < 0) {
+		err = fake_vm_ask(vm, VHOST_USER_GET_INFLIGHT_FD, &wanted, sizeof(wanted), NULL, 0,
+				  &reply, sizeof(wanted), &vm->inflight_fd);
+		if (err)
+			return err;
+		vm->inflight = reply.inflight;
+	}
+	if (vm->inflight_fd < 0)
+		return fail(vm, -EBADMSG, "no fd came with the reply to GET_INFLIGHT_FD");
+	return fake_vm_request(vm, VHOST_USER_SET_INFLIGHT_FD, &vm->inflight, sizeof(vm->inflight),
+			       &vm->inflight_fd, 1);
+}
+
+/* As QEMU: a pipe is offered, of which the back-end gets one end; it may prefer its own file. */
+static int transfer(struct fake_vm *vm, uint32_t direction, int *fd)
+{
+	const struct vhost_user_transfer m = {.direction = direction};
+	union vhost_user_payload reply;
+	int end[2], mine, err;
+
+	if (pipe2(end, O_CLOEXEC))
+		return -errno;
+	mine = end[direction];
+	err = fake_vm_ask(vm, VHOST_USER_SET_DEVICE_STATE_FD, &m, sizeof(m), &end[!direction], 1,
+			  &reply, sizeof(reply.u64), fd);
+	close(end[!direction]);
+	if (!err && reply.u64 & 0xff)
+		err = fail(vm, -EPROTO, "the back-end refused a transfer");
+	else if (!err && !(reply.u64 & VHOST_USER_STATE_NOFD) != (*fd >= 0))
+		err = fail(vm, -EBADMSG, "reply 0x%x to SET_DEVICE_STATE_FD", (unsigned)reply.u64);
+	if (err || *fd >= 0)
+		close(mine);
+	else
+		*fd = mine;
+	if (err)
+		close_fd(fd);
+	return err;
+}
+
+static int check_state(struct fake_vm *vm)
+{
+	union vhost_user_payload reply;
+	int err = fake_vm_message(vm, VHOST_USER_CHECK_DEVICE_STATE, NULL, 0, NULL, 0, &reply);
+
+	return !err && reply.u64 ? fail(vm, -EPROTO, "the back-end says that it failed") : err;
+}
+
+int fake_vm_save(struct fake_vm *vm, void *state, size_t size)
+{
+	size_t len = 0;
+	ssize_t n = 1;
+	int fd, err;
+
+	err = transfer(vm, VHOST_USER_STATE_SAVE, &fd);
+	if (err)
+		return err;
+	while (n > 0 && len < size) {
+		n = read(fd, (char *)state + len, size - len);
+		len += n > 0 ? n : 0;
+	}
+	close(fd);
+	err = n < 0 ? -EIO : check_state(vm);
+	return err ? err : (int)len;
+}
+
+int fake_vm_load(struct fake_vm *vm, const void *state, size_t size)
+{
+	ssize_t n = 1;
+	int fd, err;
+
+	err = transfer(vm, VHOST_USER_STATE_LOAD, &fd);
+	if (err)
+		return err;
+	for (; size && n > 0; size -= n, state = (const char *)state + n) {
+		n = write(fd, state, size);
+		if (n < 0)
+			break;
+	}
+	close(fd);
+	err = check_state(vm);
+	return n < 0 && !err ? -EFBIG : err;
+}
+
 static int get_u64(struct fake_vm *vm, uint32_t request, uint64_t *value)
 {
 	union vhost_user_payload reply;
@@ -314,6 +459,10 @@ int fake_vm_negotiate(struct fake_vm *vm)
 
 	if (!vm->opt.no_reply_ack)
 		wanted |= FAKE_VM_BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK);
+	if (vm->opt.inflight)
+		wanted |= FAKE_VM_BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
+	if (vm->opt.device_state)
+		wanted |= FAKE_VM_BIT(VHOST_USER_PROTOCOL_F_DEVICE_STATE);
 	vm->protocol_features = 0;
 	err = get_u64(vm, VHOST_USER_GET_FEATURES, &vm->offered);
 	if (!err && vm->offered & vm->opt.features & FAKE_VM_PROTOCOL) {
@@ -670,6 +819,11 @@ int fake_vm_start(struct fake_vm *vm)
 	unsigned i;
 	int err;
 
+	if (vm->protocol_features & FAKE_VM_BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD)) {
+		err = fake_vm_inflight(vm);
+		if (err)
+			return err;
+	}
 	/* enabled first, as QEMU does: frames on a ring that runs disabled would be discarded */
 	err = enable_all(vm, true);
 	for (i = 0; i < vm->n_queues && !err; i++)
@@ -1052,13 +1206,6 @@ const char *fake_vm_error(const struct fake_vm *vm)
 	return vm ? vm->error : "";
 }
 
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
 static int set_options(struct fake_vm *vm, const struct fake_vm_options *opt)
 {
 	struct fake_vm_options *o = &vm->opt;
@@ -1147,7 +1294,7 @@ int fake_vm_open(struct fake_vm **out, const struct fake_vm_options *opt)
 	vm = calloc(1, sizeof(*vm));
 	if (!vm)
 		return -ENOMEM;
-	vm->fd = -1;
+	vm->fd = vm->inflight_fd = -1;
 	for (i = 0; i < VHOST_USER_REGIONS_MAX; i++)
 		vm->memory_fd[i] = -1;
 	err = set_options(vm, opt);
@@ -1193,9 +1340,11 @@ int fake_vm_reconnect(struct fake_vm *vm)
 		err = fake_vm_share(vm);
 	if (err)
 		return err;
-	/* no GET_VRING_BASE was answered, so go by what was used, as QEMU does */
+	/* no GET_VRING_BASE was answered, so go by what was used, as QEMU does; but of a packed
+	 * ring it doesn't know that, which the back-end is to know by what was kept for it */
 	for (i = 0; i < vm->n_queues; i++)
-		vm->vq[i].base = vm->vq[i].format->base(vm, &vm->vq[i]);
+		if (!vm->vq[i].packed || vm->inflight_fd < 0)
+			vm->vq[i].base = vm->vq[i].format->base(vm, &vm->vq[i]);
 	return fake_vm_start(vm);
 }
 
@@ -1208,6 +1357,7 @@ void fake_vm_close(struct fake_vm *vm)
 	if (!vm->opt.socket && vm->opt.fd > 0)
 		close_fd(&vm->opt.fd);
 	fake_vm_hang_up(vm);
+	close_fd(&vm->inflight_fd);
 	for (i = 0; i < vm->n_queues; i++)
 		free_slots(&vm->vq[i]);
 	for (i = 0; i < VHOST_USER_REGIONS_MAX; i++) {

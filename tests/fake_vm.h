@@ -94,6 +94,8 @@ struct fake_vm_options {
 	bool want_call;    /* ask to be called for every used buffer, not only in fake_vm_wait() */
 	bool no_call_fd;   /* SET_VRING_CALL says "no fd": fake_vm_wait() then polls */
 	bool no_reply_ack; /* don't negotiate REPLY_ACK */
+	bool inflight; /* keep memory for the back-end (INFLIGHT_SHMFD), as QEMU does for disks */
+	bool device_state; /* negotiate DEVICE_STATE */
 	bool no_start;     /* stop after the negotiation: fake_vm_share() and _start() are yours */
 	bool no_negotiate; /* stop after connecting: every message is yours */
 	unsigned timeout_ms; /* for each wait for the back-end; default FAKE_VM_TIMEOUT */
@@ -167,6 +169,8 @@ struct fake_vm {
 	struct virtio_net_hdr_mrg_rxbuf hdr; /* header of the frame received last */
 	struct fake_vq *vq;
 	uint64_t extra_gpa; /* of fake_vm_extra() */
+	int inflight_fd;    /* what GET_INFLIGHT_FD gave; -1: nothing. Kept over reconnections */
+	struct vhost_user_inflight inflight; /* and its size */
 	char error[160];
 };
 
@@ -299,6 +303,17 @@ int fake_vm_raw(struct fake_vm *vm, const void *bytes, size_t len, const int *fd
 /** fake_vm_reply() - read one message. 0 or -errno. */
 int fake_vm_reply(struct fake_vm *vm, struct vhost_user_header *header,
 		  union vhost_user_payload *payload, unsigned ms);
+/** fake_vm_ask() - fake_vm_message() whose reply of @size bytes may have an fd; *@fd, or -1. */
+int fake_vm_ask(struct fake_vm *vm, uint32_t request, const void *payload, size_t size,
+		const int *fds, unsigned n_fds, union vhost_user_payload *reply, size_t reply_size,
+		int *fd);
+/** fake_vm_inflight() - SET_INFLIGHT_FD with what is kept, after GET_INFLIGHT_FD if there is none.
+ */
+int fake_vm_inflight(struct fake_vm *vm);
+/** fake_vm_save() - the device's state into @state: how many bytes (at most @size), or -errno. */
+int fake_vm_save(struct fake_vm *vm, void *state, size_t size);
+/** fake_vm_load() - have the back-end take @state; -EPROTO: it refused. */
+int fake_vm_load(struct fake_vm *vm, const void *state, size_t size);
 /** fake_vm_hung_up() - wait until the back-end closes the connection. */
 bool fake_vm_hung_up(struct fake_vm *vm, unsigned ms);
 /** fake_vm_sync() - wait until the back-end has handled all messages so far (asks its features). */

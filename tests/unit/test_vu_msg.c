@@ -31,7 +31,7 @@ static void test_negotiation(void)
 	CU_ASSERT_EQUAL(offered, ALWAYS | CSUM | SEGMENTS);
 	protocol = peer_get(VHOST_USER_GET_PROTOCOL_FEATURES);
 	CU_ASSERT_EQUAL(protocol, FEATURE(0) | FEATURE(1) | FEATURE(3) | FEATURE(4) | FEATURE(5) |
-					  FEATURE(10) | FEATURE(15));
+					  FEATURE(10) | FEATURE(12) | FEATURE(15));
 	peer_send(VHOST_USER_SET_OWNER, 0, NULL, 0, NULL, 0);
 	peer_u64(VHOST_USER_SET_PROTOCOL_FEATURES, protocol);
 	CU_ASSERT_EQUAL(peer_get(VHOST_USER_GET_QUEUE_NUM), 1);

@@ -18,6 +18,7 @@
 #include "vm/vm_control.h"
 #include "vm/vu_back.h"
 #include "vm/vu_log.h"
+#include "vm/vu_inflight.h"
 #include "vm/vu_msg.h"
 
 /*
@@ -141,6 +142,8 @@ static void disconnect(struct vm_control *c)
 	c->log_fd = -1;
 	vu_mem_free(c->mem);
 	c->mem = NULL;
+	vu_inflight_free(c->inflight);
+	c->inflight = NULL;
 	c->has_features = false;
 	c->features = 0;
 	c->protocol_features = 0;
@@ -407,7 +410,7 @@ void vm_broken(struct vm *vm)
 {
 	struct vm_control *c = vm->control;
 
-	if (c->mem && vu_mem_is_lost(c->mem)) {
+	if ((c->mem && vu_mem_is_lost(c->mem)) || vu_inflight_is_lost(c->inflight)) {
 		vm_log(c, LOG_WARN,
 		       "the guest's memory is gone (its file was cut short, or the file system is "
 		       "full); connection closed");

@@ -21,6 +21,7 @@ struct vm_ring {
 	struct vhost_user_vring_addr addr;
 	uint32_t base; /* SET_VRING_BASE; where it stands, while it doesn't run */
 	bool has_addr, has_base;
+	bool resume;  /* the next start goes by what the front-end has kept for us (INFLIGHT) */
 	bool kicked;  /* SET_VRING_KICK came, with an fd or without */
 	bool enabled; /* SET_VRING_ENABLE; counts only if the front-end took bit 30 */
 	int kick_fd, call_fd,

@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include <linux/virtio_config.h>
 
 #include "control/watchdog.h"
 #include "switch/rcu.h"
 #include "switch/worker.h"
 #include "vm/vm_control.h"
+#include "vm/vu_inflight.h"
 
 /*
  * Theory of operation
@@ -106,6 +108,31 @@ void vm_rings_pause(struct vm_control *c, unsigned first, unsigned n)
 	}
 }
 
+/*
+ * Where a ring stands is kept by the front-end, if it offered to: only packed rings need it, since
+ * buffers are used in order, and a split ring's used index says how many were.
+ */
+static void keep_place(struct vm_control *c, unsigned index, struct vq_setup *setup)
+{
+	bool packed = c->features & 1ull << VIRTIO_F_RING_PACKED;
+	const struct vm_ring *r = &c->ring[index];
+	void *region = vu_inflight_region(c->inflight, index, packed, r->size);
+
+	if (!region && c->inflight && c->inflight->mem)
+		vm_log(c, LOG_WARN,
+		       "queue %u: the front-end's memory for buffers in flight is for %u queues of "
+		       "%u descriptors; a restart of vxsd may cost it frames",
+		       index, c->inflight->n_queues, c->inflight->queue_size);
+	if (!region)
+		return;
+	if (packed) {
+		setup->journal = region;
+		setup->resume = r->resume;
+	} else {
+		vu_inflight_use_split(region, r->size);
+	}
+}
+
 static int start(struct vm_control *c, unsigned index)
 {
 	struct vm_ring *r = &c->ring[index];
@@ -129,6 +156,7 @@ static int start(struct vm_control *c, unsigned index)
 	int ret;
 
 	r->absent = 0;
+	keep_place(c, index, &setup);
 	ret = vq_new(&q, &setup);
 	if (ret == -EAGAIN) { /* vm_addresses_arrived() tries again */
 		r->absent = setup.absent;
@@ -137,6 +165,7 @@ static int start(struct vm_control *c, unsigned index)
 	}
 	if (ret)
 		return ret;
+	r->resume = false;
 	q->broken = r->broken;
 	q->no_kick = r->kick_fd < 0;
 	r->q = q;

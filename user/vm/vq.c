@@ -11,6 +11,7 @@
 
 #include "offload/offload.h"
 #include "vm/vq_log.h"
+#include "vm/vq_journal.h"
 
 #define HAS(features, bit) (!!((features) >> (bit)&1))
 
@@ -177,6 +178,8 @@ int vq_new(struct vq **out, struct vq_setup *setup)
 	}
 	if (!q->packed)
 		q->used_at = __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE);
+	else if (setup->journal)
+		vq_journal_start(q, setup->journal, setup->resume);
 	q->signalled = q->used_at;
 	be_quiet(q);
 	begin_log(q, setup);

@@ -13,6 +13,7 @@
 #include "switch/batch.h"
 #include "vm/vu_mem.h"
 
+struct vu_inflight_packed;
 struct vxs_port_stats;
 
 /* Bytes of the virtio-net header before each frame (virtio 1.2, 5.1.6). */
@@ -95,6 +96,7 @@ struct vq {
 	struct vu_log *log;   /* dirty log that writes are told to; NULL: none is wanted */
 	uint64_t log_used;    /* address of @used (@device) in it, or VQ_NOT_LOGGED */
 	int log_fd;           /* eventfd to write when bits of it are new; -1: none */
+	struct vu_inflight_packed *journal; /* packed: see vq_journal.h; NULL: none is kept */
 
 	/* written by control at any time, read by workers (relaxed atomics) */
 	bool enabled; /* SET_VRING_ENABLE; frames from a disabled in-queue are discarded */
@@ -118,6 +120,7 @@ struct vq {
 	uint16_t left;              /* descriptors that the current batch may still take */
 	uint16_t n_chains;          /* in @chain */
 	struct vq_chain *chain;     /* @size of them; in: those of several descriptors */
+	uint16_t saved;             /* descriptors of the batch in @journal */
 	uint16_t signalled; /* used_at when the guest was last considered for notification */
 	bool signalled_valid;
 	bool quiet;     /* the guest was told not to kick */
@@ -143,6 +146,8 @@ struct vq_setup {
 	uint64_t log_addr;  /* and at which address */
 	int log_fd;         /* -1: none */
 	uint64_t absent;    /* with -EAGAIN: the address that is absent, as in struct vu_cursor */
+	struct vu_inflight_packed *journal; /* NULL: none; of a packed ring */
+	bool resume;                        /* where @journal stands, rather than at @base */
 };
 
 /**

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The guest's transmit queue, packed: lends its frames, and gives the chains back. */
+#include "vm/vq_journal.h"
 #include "vm/vq_packed.h"
 #include "vm/vq_take.h"
 
@@ -202,15 +203,21 @@ void vq_packed_done(struct vq *q)
 
 	if (!q->lent)
 		return;
+	if (q->journal)
+		journal_save(q, first, 0, q->in_order ? 1 : q->size - q->left);
 	if (q->in_order)
 		use_together(q);
 	else
 		use_each(q);
+	if (q->journal)
+		journal_show(q, first);
 	show_used(q, first, 0);
 	if (__builtin_expect(!!q->log, 0))
 		log_descs(q, first, q->in_order ? 1 : q->size - q->left);
 	q->used_at = q->avail_at;
 	q->used_wrap = q->avail_wrap;
+	if (q->journal)
+		journal_end(q);
 	q->lent = q->n_chains = 0;
 	notify(q, q->size - q->left);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The guest's receive queue, packed: copies frames into the buffers that the guest offers. */
+#include "vm/vq_journal.h"
 #include "vm/vq_packed.h"
 #include "vm/vq_put.h"
 
@@ -93,12 +94,23 @@ static __always_inline unsigned packed_find(struct vq *q, struct room *r, unsign
 	return VQ_OK;
 }
 
+static __attribute__((noinline)) void save_chains(struct vq *q, uint16_t n)
+{
+	unsigned i, length = 0;
+
+	for (i = 0; i < n; i++)
+		length += q->chain[i].length;
+	journal_save(q, avail_place(q), q->size - q->left, length);
+}
+
 /* See take_room. */
 static __always_inline void packed_take(struct vq *q, uint16_t n)
 {
 	struct place p = avail_place(q);
 	uint16_t i;
 
+	if (q->journal)
+		save_chains(q, n);
 	for (i = 0; i < n; i++) {
 		const struct vq_chain *c = &q->chain[i];
 		uint16_t flags = p.at == q->used_at ? flags_avail(p.wrap) : flags_used(p.wrap);
@@ -173,6 +185,8 @@ static __always_inline unsigned put_run(struct vq *q, const struct batch *b, con
 
 	if (n > q->left)
 		n = q->left;
+	if (q->journal)
+		journal_save(q, p, q->size - q->left, n);
 	for (i = k = m = 0; i < n && k == m; i += k) {
 		m = min3(LOOK_AHEAD, n - i, v.size - p.at);
 		k = look_ahead(&v, to, b, which + i, &q->ring[p.at], first, m, p.wrap, how, &bytes);
@@ -252,11 +266,15 @@ unsigned vq_packed_out(struct vq *q, struct vxs_port_stats *stats, const struct 
 		i = put_all(q, b, which, n, &count);
 	count.queue_broken = n - i;
 	if (q->left != q->size) {
+		if (q->journal)
+			journal_show(q, first);
 		q->used_at = q->avail_at;
 		q->used_wrap = q->avail_wrap;
 		show_used(q, first, VRING_DESC_F_WRITE);
 		if (__builtin_expect(!!q->log, 0))
 			log_descs(q, first, q->size - q->left);
+		if (q->journal)
+			journal_end(q);
 		notify(q, q->size - q->left);
 	}
 	count.calls += q->calls;
