@@ -140,6 +140,7 @@ static void disconnect(struct vm_control *c)
 	if (c->log_fd >= 0)
 		close(c->log_fd);
 	c->log_fd = -1;
+	__atomic_store_n(&c->vm->rarp, 0, __ATOMIC_RELAXED);
 	vu_mem_free(c->mem);
 	c->mem = NULL;
 	vu_inflight_free(c->inflight);

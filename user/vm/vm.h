@@ -22,7 +22,10 @@ struct vm {
 	struct vq *out[PORT_QUEUES_MAX]; /* RCU; NULL: not running or not enabled */
 	unsigned n_out;                  /* receive queues 0 to n_out - 1 all run; atomic */
 	uint32_t mtu;                    /* of packets both ways; 0: any; atomic, by control */
-	struct vm_control *control;      /* control thread only */
+	uint64_t rarp; /* a MAC as it lies in memory, to be announced by in-queue 0; 0: none;
+			* atomic: set by control, taken by the queue's worker */
+	uint8_t rarp_rest[28];      /* that worker's: what follows the frame's head */
+	struct vm_control *control; /* control thread only */
 };
 
 static inline struct vm *vm_of(struct port *p)

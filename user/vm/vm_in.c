@@ -37,12 +37,61 @@ void vm_tell_absent(const struct port *p, struct worker *w, struct vq *q)
 		__atomic_store_n(&q->told, 0, __ATOMIC_RELAXED);
 }
 
+/* A RARP request (RFC 903) with which the station asks for its own address, as QEMU's guests do. */
+struct rarp {
+	uint8_t dst[6], src[6], type[2];
+	uint8_t htype[2], ptype[2], hlen, plen, op[2];
+	uint8_t sha[6], spa[4], tha[6], tpa[4];
+	uint8_t pad[18];
+} __attribute__((packed));
+
+/*
+ * What SEND_RARP asked for, as the only frame of a batch of which nothing has to be given back:
+ * switches on the way learn from it where the guest is now.
+ */
+static __attribute__((noinline)) unsigned announce(struct vm *vm, struct vxs_port_stats *stats,
+						   struct batch *b)
+{
+	struct rarp r = {
+		.dst = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+		.type = {0x80, 0x35},
+		.htype = {0, 1},
+		.ptype = {8, 0},
+		.hlen = 6,
+		.plen = 4,
+		.op = {0, 3},
+	};
+	uint64_t mac = __atomic_exchange_n(&vm->rarp, 0, __ATOMIC_RELAXED);
+	struct frame *f = &b->frame[0];
+
+	_Static_assert(sizeof(r) == FRAME_HEAD + sizeof(vm->rarp_rest), "head and rest");
+	if (!mac) /* the front-end has gone in this very moment */
+		return 0;
+	memcpy(r.src, &mac, 6);
+	memcpy(r.sha, &mac, 6);
+	memcpy(r.tha, &mac, 6);
+	memcpy(f->head + FRAME_HEAD_ROOM, &r, FRAME_HEAD);
+	memcpy(vm->rarp_rest, (const uint8_t *)&r + FRAME_HEAD, sizeof(vm->rarp_rest));
+	b->piece[0] = (struct piece){.at = vm->rarp_rest, .len = sizeof(vm->rarp_rest)};
+	frame_set_plain(f, 0);
+	f->len = sizeof(r);
+	memset(&f->offload, 0, sizeof(f->offload));
+	b->n = b->n_pieces = 1;
+	b->hashed = b->open = false;
+	b->lent = NULL;
+	stat_add(&stats->in_frames, 1);
+	stat_add(&stats->in_bytes, sizeof(r));
+	return 1;
+}
+
 unsigned vm_in(struct port *p, struct worker *w, unsigned queue, struct batch *b)
 {
 	struct vq *q = rcu_get(vm_of(p)->in[queue]);
 	uint32_t mtu = __atomic_load_n(&vm_of(p)->mtu, __ATOMIC_RELAXED);
 	unsigned taken;
 
+	if (__builtin_expect(__atomic_load_n(&vm_of(p)->rarp, __ATOMIC_RELAXED) && !queue, 0))
+		return announce(vm_of(p), port_stats(p, w), b);
 	if (!q || q->broken)
 		return 0;
 	b->lent = q;
@@ -60,10 +109,13 @@ unsigned vm_in(struct port *p, struct worker *w, unsigned queue, struct batch *b
 void vm_done(struct port *p, struct worker *w, unsigned queue, struct batch *b)
 {
 	struct vq *q = b->lent;
-	uint64_t calls = q->calls;
+	uint64_t calls;
 
 	(void)p;
 	(void)queue;
+	if (!q)
+		return;
+	calls = q->calls;
 	vq_done(q);
 	worker_syscalls(w, q->calls - calls);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "switch/worker.h"
 #include "vm/vm_control.h"
 #include "vm/vu_log.h"
 #include "vm/vu_request.h"
@@ -47,7 +48,27 @@ int msg_set_log_fd(struct request *q)
 	return 0;
 }
 
+/*
+ * After a migration QEMU asks for this on behalf of a guest that can't announce itself, several
+ * times, and at first before the guest's rings run. One that no worker has sent yet gives way to
+ * the next, so there is never more than one on its way.
+ */
 int msg_send_rarp(struct request *q)
 {
-	return msg_refuse(q, "is not built yet");
+	const uint8_t *mac = (const uint8_t *)&q->m->payload.u64;
+	struct port *p = &q->c->vm->port;
+	uint64_t rarp = 0;
+
+	memcpy(&rarp, mac, 6);
+	if (!rarp || mac[0] & 1) {
+		q->refused = true;
+		vm_log(q->c, LOG_WARN,
+		       "the front-end wants %02x:%02x:%02x:%02x:%02x:%02x announced, which is no "
+		       "station's address",
+		       mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+		return 0;
+	}
+	__atomic_store_n(&q->c->vm->rarp, rarp, __ATOMIC_RELAXED);
+	worker_wake(p->worker[0]);
+	return 0;
 }
