@@ -24,7 +24,7 @@ struct {
 
 /*
  * Counters by worker and port number. Mapped into the daemon, whose workers add to them; it sets
- * max_entries before load, VXS_PORTS_MAX for each worker.
+ * max_entries before load, VXS_PORTS_MAX for each worker, and for one more (vxs_bpf.h).
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

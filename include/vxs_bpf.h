@@ -50,7 +50,7 @@ struct vxs_port {
 /*
  * Map "port_stats" (array, mapped into the daemon): the key is worker * VXS_PORTS_MAX + port, so
  * with one worker, the default, it is the port's number. A port's counters are the sum over all
- * workers.
+ * workers, and one worker more than there are: what the port's VM brought along when it moved in.
  */
 #define VXS_DROP_FIELD(field, text) __u64 field;
 struct vxs_drops {

@@ -221,6 +221,14 @@ static void test_mtu(void)
 		   LIST("MTU        1400 (mtu=)\n"), LIST("host_mtu"));
 }
 
+static void test_moved(void)
+{
+	says_of_vm(VM("\"moved_in\":86400,\"moved_from\":\"web\",\"moved_addresses\":1"),
+		   LIST("moved in   at 1970-01-0", "the counters of port \"web\" and 1 address\n"),
+		   LIST("addresses"));
+	says_of_vm(VM("\"moved_in\":null,\"moved_addresses\":0"), LIST("MTU"), LIST("moved in"));
+}
+
 static void mtus_are(const char *numbers, const char *line)
 {
 	char json[256], *text;
@@ -271,6 +279,7 @@ int main(int argc, char **argv)
 		{"offloads", test_offloads},
 		{"mtu", test_mtu},
 		{"mtus", test_mtus},
+		{"moved", test_moved},
 		{"gro", test_gro},
 		{},
 	};

@@ -111,9 +111,14 @@ void daemon_unpublish_all(struct daemon *d);
 /** daemon_show_port() - bring a port's entry of the map "ports" up to date. */
 void daemon_show_port(struct daemon *d, const struct port *p);
 
+extern const struct vm_carrier
+	daemon_carrier; /* carry.c: what moves with a VM; its arg is the daemon */
+
 /* learn.c: addresses come, move, age and go; user table, BPF map and NIC filter as one. */
 int daemon_open_learn(struct daemon *d);
 void daemon_close_learn(struct daemon *d);
+/** daemon_learn_address() - as from a frame that port @p sent, if it may; false: it may not. */
+bool daemon_learn_address(struct daemon *d, const struct port *p, uint64_t key);
 int daemon_set_address(struct daemon *d, uint64_t key, uint32_t port, bool fixed);
 void daemon_del_address(struct daemon *d, uint64_t key);
 void daemon_events(struct daemon *d); /* what workers reported; bounded work */

@@ -226,6 +226,17 @@ static void learn(struct daemon *d, uint32_t port, uint64_t key)
 		log_move(d, key, was, p);
 }
 
+bool daemon_learn_address(struct daemon *d, const struct port *p, uint64_t key)
+{
+	uint32_t at;
+	bool fixed;
+
+	if (find(d, key, &at, &fixed) && at == p->id)
+		return true;
+	learn(d, p->id, key);
+	return find(d, key, &at, &fixed) && at == p->id;
+}
+
 void daemon_events(struct daemon *d)
 {
 	bool more = false;

@@ -167,6 +167,9 @@ void show_vm(struct json_object *o, const struct daemon *d, const struct vm *vm)
 	add_int(o, "regions", state.regions);
 	add_int(o, "memory", state.memory);
 	add_int(o, "connections", state.connections);
+	add_int_or_null(o, "moved_in", state.moved_in);
+	add_text(o, "moved_from", state.moved_in ? state.moved_from : NULL);
+	add_int(o, "moved_addresses", state.moved_addresses);
 	add_int(o, "pairs", state.queues);
 	add_int(o, "spread", state.spread);
 	if (!queues)

@@ -90,7 +90,7 @@ static int load_maps(struct tables *t, const struct tables_options *opt, char *w
 		err = bpf_map__set_autocreate(t->maps->maps.sockets, false);
 	if (!err)
 		err = bpf_map__set_max_entries(t->maps->maps.port_stats,
-					       VXS_PORTS_MAX * t->workers);
+					       VXS_PORTS_MAX * (t->workers + 1));
 	if (!err)
 		err = bpf_map__set_max_entries(t->maps->maps.worker_stats, t->workers);
 	if (!err)
@@ -218,7 +218,7 @@ static int pin_maps(struct tables *t, char *why, size_t why_len)
 
 static size_t stats_size(const struct tables *t)
 {
-	return page_align(t->workers * VXS_PORTS_MAX * STATS_STRIDE);
+	return page_align((t->workers + 1) * VXS_PORTS_MAX * STATS_STRIDE);
 }
 
 static size_t worker_stats_size(const struct tables *t)
@@ -364,7 +364,7 @@ void tables_sum_stats(const struct tables *t, uint32_t port, struct vxs_port_sta
 	unsigned w, i;
 
 	memset(sum, 0, sizeof(*sum));
-	for (w = 0; w < t->workers; w++) {
+	for (w = 0; w <= t->workers; w++) {
 		const __u64 *from = (const __u64 *)&t->stats[w * VXS_PORTS_MAX + port];
 
 		for (i = 0; i < STATS_COUNTERS; i++)
@@ -372,11 +372,25 @@ void tables_sum_stats(const struct tables *t, uint32_t port, struct vxs_port_sta
 	}
 }
 
+void tables_carry_stats(struct tables *t, uint32_t port, const struct vxs_port_stats *from)
+{
+	__u64 *to = (__u64 *)&t->stats[t->workers * VXS_PORTS_MAX + port];
+	const __u64 *want = (const __u64 *)from, *have;
+	struct vxs_port_stats sum;
+	unsigned i;
+
+	tables_sum_stats(t, port, &sum);
+	have = (const __u64 *)&sum;
+	for (i = 0; i < STATS_COUNTERS; i++)
+		if (want[i] > have[i])
+			__atomic_store_n(&to[i], to[i] + (want[i] - have[i]), __ATOMIC_RELAXED);
+}
+
 void tables_clear_stats(struct tables *t, uint32_t port)
 {
 	unsigned w;
 
-	for (w = 0; w < t->workers; w++)
+	for (w = 0; w <= t->workers; w++)
 		memset(&t->stats[w * VXS_PORTS_MAX + port], 0, STATS_STRIDE);
 }
 

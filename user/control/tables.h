@@ -21,7 +21,8 @@ struct tables_options {
 	const char *name;    /* of the switch */
 	bool need_bpf;       /* there is an uplink: plain memory won't do */
 	unsigned nic_queues; /* sockets is VXS_PORTS_MAX times this; 0: no sockets map */
-	unsigned workers;    /* that have entries in the stats; 0: one */
+	unsigned workers;    /* that have entries in the stats; 0: one. Behind
+			      * theirs are those of what VMs brought along */
 };
 
 /** tables_open() - logs the reason (bpffs missing, too few rights) and remedy when it fails. */
@@ -36,6 +37,8 @@ struct vxs_port_stats *tables_stats(struct tables *t, uint32_t port);
 struct vxs_worker_stats *tables_worker_stats(struct tables *t, unsigned id);
 /** tables_sum_stats() - a port's counters, of all workers together. */
 void tables_sum_stats(const struct tables *t, uint32_t port, struct vxs_port_stats *sum);
+/** tables_carry_stats() - a port's counters go on from @from, where they are not there yet. */
+void tables_carry_stats(struct tables *t, uint32_t port, const struct vxs_port_stats *from);
 /** tables_clear_stats() - all of a port's counters; no worker knows the port any more. */
 void tables_clear_stats(struct tables *t, uint32_t port);
 int tables_fd_fdb(const struct tables *t);          /* -1 without BPF */

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "control/words.h"
 #include "ctl/columns.h"
@@ -160,6 +161,21 @@ static void print_queues(struct json_object *list)
 		printf("(queues %zu to %zu are stopped as well)\n", n, get_length(list) - 1);
 }
 
+/* When the VM came from another host with its port's state, and what came along. */
+static void print_moved(struct json_object *p)
+{
+	time_t at = get_int(p, "moved_in");
+	struct tm parts;
+	char text[32];
+
+	if (!at || !localtime_r(&at, &parts))
+		return;
+	strftime(text, sizeof(text), "%F %T", &parts);
+	printf("moved in   at %s, with the counters of port \"%s\" and %" PRId64 " address%s\n",
+	       text, text_of(p, "moved_from"), get_int(p, "moved_addresses"),
+	       get_int(p, "moved_addresses") == 1 ? "" : "es");
+}
+
 void print_vm(struct json_object *p)
 {
 	char why_not[512];
@@ -188,6 +204,7 @@ void print_vm(struct json_object *p)
 		printf("front-end  not connected, %" PRId64 " connection%s since start\n",
 		       get_int(p, "connections"), plural(get_int(p, "connections")));
 	}
+	print_moved(p);
 	if (get_length(get(p, "negotiated"))) {
 		print_ring(p);
 		print_features(p);

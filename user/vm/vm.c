@@ -18,6 +18,7 @@
 #include "vm/vm_control.h"
 #include "vm/vu_back.h"
 #include "vm/vu_log.h"
+#include "vm/vm_transfer.h"
 #include "vm/vu_inflight.h"
 #include "vm/vu_msg.h"
 
@@ -145,6 +146,9 @@ static void disconnect(struct vm_control *c)
 	c->mem = NULL;
 	vu_inflight_free(c->inflight);
 	c->inflight = NULL;
+	vm_transfer_free(c->transfer);
+	c->transfer = NULL;
+	c->moved_in = 0;
 	c->has_features = false;
 	c->features = 0;
 	c->protocol_features = 0;
@@ -390,6 +394,12 @@ void vm_on_change(struct vm *vm, void (*changed)(void *arg, struct vm *vm), void
 {
 	vm->control->changed = changed;
 	vm->control->changed_arg = arg;
+}
+
+void vm_on_move(struct vm *vm, const struct vm_carrier *carrier, void *arg)
+{
+	vm->control->carrier = carrier;
+	vm->control->carrier_arg = arg;
 }
 
 /* Whoever does this once would do it again: each time it costs all VMs half a second. */

@@ -131,11 +131,14 @@ struct vm_state {
 	unsigned queues; /* pairs */
 	unsigned spread; /* receive queues that frames are spread over */
 	enum vm_offloads offloads;
-	uint32_t mtu;         /* in effect; 0: none */
-	uint32_t mtu_option;  /* mtu=; 0: not said */
-	uint32_t mtu_told;    /* NET_SET_MTU; 0: not said */
-	uint64_t connections; /* since start */
-	const char *why_not;  /* why no traffic passes, in words; NULL if it does */
+	uint32_t mtu;             /* in effect; 0: none */
+	uint32_t mtu_option;      /* mtu=; 0: not said */
+	uint32_t mtu_told;        /* NET_SET_MTU; 0: not said */
+	uint64_t connections;     /* since start */
+	uint64_t moved_in;        /* when its state came from elsewhere (seconds); 0: it did not */
+	const char *moved_from;   /* the port's name there */
+	unsigned moved_addresses; /* that came along */
+	const char *why_not;      /* why no traffic passes, in words; NULL if it does */
 };
 
 void vm_state(const struct vm *vm, struct vm_state *state);
@@ -145,6 +148,19 @@ void vm_queue_state(const struct vm *vm, unsigned index, struct vm_queue_state *
 /** vm_on_change() - @changed(@arg, vm) is called whenever connected, running or the MTU changes, or
  * which in-queues run. */
 void vm_on_change(struct vm *vm, void (*changed)(void *arg, struct vm *vm), void *arg);
+
+/*
+ * What a VM's port takes along to another host, besides its settings. @load is called while no ring
+ * runs, with what was checked; it returns how many addresses it took.
+ */
+struct vm_saved;
+struct vm_carrier {
+	void (*save)(void *arg, struct vm *vm, struct vm_saved *s);
+	unsigned (*load)(void *arg, struct vm *vm, const struct vm_saved *s);
+};
+
+/** vm_on_move() - @carrier's functions are called with @arg when the VM moves out or in. */
+void vm_on_move(struct vm *vm, const struct vm_carrier *carrier, void *arg);
 
 /* For balance.c, which moves in-queues from worker to worker. Control thread. */
 

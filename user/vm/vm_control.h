@@ -74,6 +74,11 @@ struct vm_control {
 
 	void (*changed)(void *arg, struct vm *vm);
 	void *changed_arg;
+	const struct vm_carrier *carrier; /* NULL: nothing but settings moves */
+	void *carrier_arg;
+	uint64_t moved_in; /* CLOCK_REALTIME seconds, since this front-end came; 0: did not */
+	unsigned moved_addresses;
+	char moved_from[VXS_NAME_SIZE];
 	bool was_connected, was_running;
 	unsigned in_changes, was_in_changes; /* of which in-queues run */
 	uint32_t was_mtu;

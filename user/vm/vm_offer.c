@@ -54,7 +54,8 @@ uint64_t vm_protocol_features(const struct vm_control *c)
 		BIT(VHOST_USER_PROTOCOL_F_NET_MTU) |
 		BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ) |
 		BIT(VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD) |
-		BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
+		BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) |
+		BIT(VHOST_USER_PROTOCOL_F_DEVICE_STATE);
 	/* clang-format on */
 
 	/* A front-end that has this may refuse to migrate by post-copy (vhost-user.rst). */

@@ -77,6 +77,9 @@ void vm_state(const struct vm *vm, struct vm_state *state)
 		.mtu_option = c->mtu_option,
 		.mtu_told = c->mtu_told,
 		.connections = c->connections,
+		.moved_in = c->moved_in,
+		.moved_from = c->moved_from,
+		.moved_addresses = c->moved_in ? c->moved_addresses : 0,
 		.why_not = why_not(c),
 	};
 	if (!c->mem)

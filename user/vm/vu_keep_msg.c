@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* vhost-user messages about what outlives us: in-flight buffers, and the device's state. */
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include <linux/virtio_config.h>
 
 #include "vm/vm_control.h"
+#include "vm/vm_transfer.h"
 #include "vm/vu_inflight.h"
 #include "vm/vu_request.h"
 
@@ -67,12 +69,29 @@ int msg_set_inflight_fd(struct request *q)
 	return 0;
 }
 
+/* An error is an answer here, and the connection stays: the VM goes on where it is. */
 int msg_set_device_state_fd(struct request *q)
 {
-	return msg_refuse(q, "is not built yet");
+	const struct vhost_user_transfer *m = &q->m->payload.transfer;
+	uint64_t value = VHOST_USER_STATE_NOFD | 1;
+	int ret = -EINVAL;
+
+	if (m->phase == 0 && m->direction <= VHOST_USER_STATE_LOAD)
+		ret = vm_transfer_start(q->c, m->direction == VHOST_USER_STATE_LOAD);
+	if (!ret) {
+		q->reply_fd = q->c->transfer->fd;
+		value = 0;
+	} else {
+		vm_log(q->c, LOG_WARN, "can't %s the port's state: %s",
+		       m->direction == VHOST_USER_STATE_LOAD ? "load" : "save",
+		       ret == -EBUSY ? "queues run" : strerror(-ret));
+	}
+	msg_reply_u64(q, value);
+	return 0;
 }
 
 int msg_check_device_state(struct request *q)
 {
-	return msg_refuse(q, "is not built yet");
+	msg_reply_u64(q, vm_transfer_end(q->c) ? 1 : 0);
+	return 0;
 }
