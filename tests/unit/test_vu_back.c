@@ -2,6 +2,12 @@
 /* The back-end channel: what goes over it, and front-ends that don't treat it as they should. */
 #include "vu_peer.h"
 
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <linux/userfaultfd.h>
+
 #include "vm/vm_control.h"
 #include "vm/vu_back.h"
 
@@ -244,7 +250,9 @@ static void test_replaced(void)
 			resident = resident_pages();
 	}
 	CU_ASSERT_EQUAL(check_fds(), before + 2);
+#ifndef __SANITIZE_ADDRESS__ /* which keeps what was freed for a while */
 	CU_ASSERT(resident_pages() < resident + 100);
+#endif
 	peer_hang_up();
 	peer_pump();
 	CU_ASSERT_PTR_NULL(t.vm->control->back);
@@ -253,12 +261,104 @@ static void test_replaced(void)
 	peer_end();
 }
 
+/* A page that doesn't come, and who reads into it from the VM's own end of the channel. */
+static struct {
+	int fault_fd, socket;
+	void *page;
+	bool handled;
+} stall;
+
+static void *read_forever(void *arg)
+{
+	(void)arg;
+	recv(stall.socket, stall.page, 16, 0);
+	return NULL;
+}
+
+static bool is_handled(void *arg)
+{
+	(void)arg;
+	return __atomic_load_n(&stall.handled, __ATOMIC_ACQUIRE);
+}
+
+/* Ends it when the VM has done its part, or failed to. */
+static void *bring_page(void *arg)
+{
+	struct uffdio_zeropage zero = {.range = {(uintptr_t)stall.page, 4096}};
+
+	*(bool *)arg = check_until(is_handled, NULL, 2000);
+	ioctl(stall.fault_fd, UFFDIO_ZEROPAGE, &zero);
+	return NULL;
+}
+
+static bool stall_open(void)
+{
+	struct uffdio_api api = {.api = UFFD_API};
+	struct uffdio_register r = {.mode = UFFDIO_REGISTER_MODE_MISSING};
+
+	stall.page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	r.range.start = (uintptr_t)stall.page;
+	r.range.len = 4096;
+	stall.fault_fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	return stall.fault_fd >= 0 && !ioctl(stall.fault_fd, UFFDIO_API, &api) &&
+	       !ioctl(stall.fault_fd, UFFDIO_REGISTER, &r);
+}
+
+static void stall_close(void)
+{
+	if (stall.fault_fd >= 0)
+		close(stall.fault_fd);
+	munmap(stall.page, 4096);
+}
+
+/* Whoever reads from the same file and gets no page for it doesn't make us wait. */
+static void test_stalled_reader(void)
+{
+	struct pollfd p = {.events = POLLIN};
+	pthread_t reader, bringer;
+	bool in_time = false;
+	int pair[2];
+
+	if (!stall_open()) {
+		check_skip("userfaultfd is not allowed here");
+		stall_close();
+		return;
+	}
+	begin();
+	socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair);
+	stall.socket = pair[1];
+	peer_send(VHOST_USER_SET_BACKEND_REQ_FD, 0, NULL, 0, &pair[1], 1);
+	CU_ASSERT_PTR_NOT_NULL(t.vm->control->back);
+	CU_ASSERT(peer_put(pair[0], "some bytes, more than it reads", 30, NULL, 0));
+	CU_ASSERT_EQUAL_FATAL(pthread_create(&reader, NULL, read_forever, NULL), 0);
+	p.fd = stall.fault_fd;
+	CU_ASSERT_EQUAL(poll(&p, 1, 5000), 1);
+	CU_ASSERT_EQUAL_FATAL(pthread_create(&bringer, NULL, bring_page, &in_time), 0);
+	CU_ASSERT_EQUAL(vu_back_send(t.vm->control, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG, NULL, 0),
+			0);
+	peer_pump();
+	CU_ASSERT_PTR_NULL(t.vm->control->back);
+	__atomic_store_n(&stall.handled, true, __ATOMIC_RELEASE);
+	pthread_join(bringer, NULL);
+	pthread_join(reader, NULL);
+	CU_ASSERT(in_time);
+	CU_ASSERT_FALSE(peer_is_closed());
+	close(pair[0]);
+	close(pair[1]);
+	stall_close();
+	peer_end();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check tests[] = {
-		{"requests", test_send},           {"full", test_full},
-		{"replies_and_hang_up", test_end}, {"other_files", test_other_files},
-		{"replaced", test_replaced},       {NULL, NULL},
+		{"requests", test_send},
+		{"full", test_full},
+		{"replies_and_hang_up", test_end},
+		{"other_files", test_other_files},
+		{"replaced", test_replaced},
+		{"stalled_reader", test_stalled_reader},
+		{NULL, NULL},
 	};
 
 	return check_main("vu_back", tests, argc, argv);
