@@ -452,6 +452,19 @@ static void set_features(struct fake_vm *vm, uint64_t features)
 	vm->hdr_len = features & (FAKE_VM_VERSION_1 | FAKE_VM_MRG_RXBUF) ? 12 : 10;
 }
 
+/* SET_BACKEND_REQ_FD */
+static int give_channel(struct fake_vm *vm)
+{
+	int pair[2], err;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return fail(vm, -errno, "socketpair: %s", strerror(errno));
+	vm->channel = pair[0];
+	err = fake_vm_request(vm, VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, &pair[1], 1);
+	close(pair[1]);
+	return err;
+}
+
 int fake_vm_negotiate(struct fake_vm *vm)
 {
 	uint64_t wanted = FAKE_VM_BIT(VHOST_USER_PROTOCOL_F_MQ);
@@ -463,6 +476,9 @@ int fake_vm_negotiate(struct fake_vm *vm)
 		wanted |= FAKE_VM_BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
 	if (vm->opt.device_state)
 		wanted |= FAKE_VM_BIT(VHOST_USER_PROTOCOL_F_DEVICE_STATE);
+	if (vm->opt.inband)
+		wanted |= FAKE_VM_BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ) |
+			  FAKE_VM_BIT(VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS);
 	vm->protocol_features = 0;
 	err = get_u64(vm, VHOST_USER_GET_FEATURES, &vm->offered);
 	if (!err && vm->offered & vm->opt.features & FAKE_VM_PROTOCOL) {
@@ -478,6 +494,8 @@ int fake_vm_negotiate(struct fake_vm *vm)
 			err = fail(vm, -EPROTO, "the back-end has %u queue pairs only",
 				   (unsigned)vm->queue_num);
 	}
+	if (!err && vm->opt.inband)
+		err = give_channel(vm);
 	if (!err)
 		err = fake_vm_request(vm, VHOST_USER_SET_OWNER, NULL, 0, NULL, 0);
 	if (!err) {
@@ -617,10 +635,27 @@ static void want_calls(struct fake_vm *vm, struct fake_vq *q, bool on)
 	q->format->want_calls(vm, q, on || vm->opt.want_call);
 }
 
+/* VRING_KICK, without asking for an answer. */
+static void kick_in_band(struct fake_vq *q)
+{
+	struct {
+		struct vhost_user_header header;
+		struct vhost_user_vring_state state;
+	} message = {
+		{VHOST_USER_VRING_KICK, VHOST_USER_VERSION, sizeof(message.state)},
+		{.index = q->index},
+	};
+
+	if (send(q->kick_socket, &message, sizeof(message), MSG_NOSIGNAL) == sizeof(message))
+		q->kicks++;
+}
+
 void fake_vq_kick(struct fake_vq *q)
 {
 	uint64_t one = 1;
 
+	if (q->kick_socket >= 0)
+		kick_in_band(q);
 	if (q->kick_fd >= 0 && write(q->kick_fd, &one, sizeof(one)) == sizeof(one))
 		q->kicks++;
 }
@@ -746,24 +781,26 @@ int fake_vm_start_ring(struct fake_vm *vm, unsigned index)
 	};
 	int err;
 
-	if (q->kick_fd < 0)
+	if (!vm->opt.inband && q->kick_fd < 0)
 		q->kick_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (q->call_fd < 0 && !vm->opt.no_call_fd)
+	if (!vm->opt.inband && q->call_fd < 0 && !vm->opt.no_call_fd)
 		q->call_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (q->err_fd < 0)
+	if (!vm->opt.inband && q->err_fd < 0)
 		q->err_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (q->kick_fd < 0 || q->err_fd < 0)
+	if (!vm->opt.inband && (q->kick_fd < 0 || q->err_fd < 0))
 		return fail(vm, -errno, "eventfd: %s", strerror(errno));
 	err = set_ring_state(vm, VHOST_USER_SET_VRING_NUM, index, q->size);
 	if (!err)
 		err = set_ring_state(vm, VHOST_USER_SET_VRING_BASE, index, q->base);
 	if (!err)
 		err = fake_vm_request(vm, VHOST_USER_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0);
-	if (!err)
+	if (vm->opt.inband)
+		q->kick_socket = vm->fd;
+	if (!err && !vm->opt.inband)
 		err = set_ring_fd(vm, VHOST_USER_SET_VRING_ERR, index, q->err_fd);
-	if (!err)
+	if (!err && !vm->opt.inband)
 		err = set_ring_fd(vm, VHOST_USER_SET_VRING_KICK, index, q->kick_fd);
-	if (!err)
+	if (!err && !vm->opt.inband)
 		err = set_ring_fd(vm, VHOST_USER_SET_VRING_CALL, index, q->call_fd);
 	if (err)
 		return err;
@@ -1052,6 +1089,29 @@ int fake_vm_recv(struct fake_vm *vm, unsigned pair, void *buf, size_t size)
 	return n;
 }
 
+/* In-band: what the back-end has sent on its channel is put down in the virtqueues. */
+static void take_calls(struct fake_vm *vm)
+{
+	struct {
+		struct vhost_user_header header;
+		struct vhost_user_vring_state state;
+	} message;
+	struct fake_vq *q;
+
+	/* sent at once, and so they come */
+	while (recv(vm->channel, &message, sizeof(message), MSG_DONTWAIT) == sizeof(message)) {
+		if (message.state.index >= vm->n_queues ||
+		    message.header.flags != VHOST_USER_VERSION) {
+			fail(vm, -EBADMSG, "back-end request %u, flags 0x%x, queue %u",
+			     message.header.request, message.header.flags, message.state.index);
+			return;
+		}
+		q = &vm->vq[message.state.index];
+		q->calls += message.header.request == VHOST_USER_BACKEND_VRING_CALL;
+		q->errors += message.header.request == VHOST_USER_BACKEND_VRING_ERR;
+	}
+}
+
 int fake_vm_wait(struct fake_vm *vm, unsigned pair, unsigned ms)
 {
 	struct fake_vq *q = &vm->vq[2 * pair];
@@ -1061,8 +1121,10 @@ int fake_vm_wait(struct fake_vm *vm, unsigned pair, unsigned ms)
 	do {
 		want_calls(vm, q, true);
 		there = q->format->ready(vm, q, 1);
-		if (!there && wait_fd(vm, q->call_fd, POLLIN, end) &&
-		    read(q->call_fd, &n, sizeof(n)) == sizeof(n))
+		if (!there && vm->opt.inband && wait_fd(vm, vm->channel, POLLIN, end))
+			take_calls(vm);
+		else if (!there && wait_fd(vm, q->call_fd, POLLIN, end) &&
+			 read(q->call_fd, &n, sizeof(n)) == sizeof(n))
 			q->calls += n;
 		there = q->format->ready(vm, q, 1);
 	} while (!there && now_ms() < end);
@@ -1112,8 +1174,12 @@ bool fake_vm_used(struct fake_vm *vm, unsigned index, unsigned n, unsigned ms)
 
 bool fake_vm_broken(struct fake_vm *vm, unsigned index, unsigned ms)
 {
-	uint64_t n;
+	uint64_t n, end = now_ms() + ms;
 
+	while (vm->opt.inband && !vm->vq[index].errors && wait_fd(vm, vm->channel, POLLIN, end))
+		take_calls(vm);
+	if (vm->opt.inband)
+		return vm->vq[index].errors;
 	return wait_fd(vm, vm->vq[index].err_fd, POLLIN, now_ms() + ms) &&
 	       read(vm->vq[index].err_fd, &n, sizeof(n)) == sizeof(n);
 }
@@ -1258,6 +1324,8 @@ static int make_queues(struct fake_vm *vm)
 	vm->n_queues = n;
 	for (i = 0; i < n; i++) {
 		vm->vq[i].kick_fd = vm->vq[i].call_fd = vm->vq[i].err_fd = -1;
+		vm->vq[i].kick_socket = -1;
+		vm->vq[i].index = i;
 		if (!make_slots(&vm->vq[i], vm->opt.ring_size))
 			return -ENOMEM;
 	}
@@ -1294,7 +1362,7 @@ int fake_vm_open(struct fake_vm **out, const struct fake_vm_options *opt)
 	vm = calloc(1, sizeof(*vm));
 	if (!vm)
 		return -ENOMEM;
-	vm->fd = vm->inflight_fd = -1;
+	vm->fd = vm->channel = vm->inflight_fd = -1;
 	for (i = 0; i < VHOST_USER_REGIONS_MAX; i++)
 		vm->memory_fd[i] = -1;
 	err = set_options(vm, opt);
@@ -1318,11 +1386,13 @@ void fake_vm_hang_up(struct fake_vm *vm)
 	unsigned i;
 
 	close_fd(&vm->fd);
+	close_fd(&vm->channel);
 	for (i = 0; i < vm->n_queues; i++) {
 		/* a crash of the front-end closes all it had */
 		close_fd(&vm->vq[i].kick_fd);
 		close_fd(&vm->vq[i].call_fd);
 		close_fd(&vm->vq[i].err_fd);
+		vm->vq[i].kick_socket = -1;
 		vm->vq[i].started = vm->vq[i].enabled = false;
 	}
 }

@@ -96,6 +96,7 @@ struct fake_vm_options {
 	bool no_reply_ack; /* don't negotiate REPLY_ACK */
 	bool inflight; /* keep memory for the back-end (INFLIGHT_SHMFD), as QEMU does for disks */
 	bool device_state; /* negotiate DEVICE_STATE */
+	bool inband;       /* kicks, calls and errors are messages, there are no eventfds */
 	bool no_start;     /* stop after the negotiation: fake_vm_share() and _start() are yours */
 	bool no_negotiate; /* stop after connecting: every message is yours */
 	unsigned timeout_ms; /* for each wait for the back-end; default FAKE_VM_TIMEOUT */
@@ -129,6 +130,8 @@ struct fake_vq {
 	bool look;     /* fake_vm_bench_recv() looks at headers, and counts bytes too */
 	unsigned left; /* buffers that are still to come of the frame it looked at last */
 	int kick_fd, call_fd, err_fd; /* eventfds; -1 while there is none */
+	int kick_socket;              /* in-band: where kicks go; -1: they don't */
+	unsigned index;
 	bool enabled, started;
 	uint16_t avail_at; /* next entry of the available ring to write, and avail->idx */
 	uint16_t used_at;  /* next entry of the used ring to read */
@@ -152,11 +155,13 @@ struct fake_vq {
 	uint16_t *length;  /* by id: descriptors of @ring that it took */
 	/* counters */
 	uint64_t frames, bytes, buffers_used, kicks, calls, full;
+	uint64_t errors; /* in-band */
 };
 
 struct fake_vm {
 	struct fake_vm_options opt; /* with defaults filled in */
 	int fd;                     /* the connection; -1: none */
+	int channel;                /* our end of the back-end channel; -1: none */
 	uint64_t offered, features; /* virtio features that the back-end has, and negotiated ones */
 	uint64_t protocol_offered, protocol_features;
 	uint64_t queue_num;              /* GET_QUEUE_NUM's answer, 0 if not asked */

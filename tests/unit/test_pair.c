@@ -369,6 +369,43 @@ static void test_come_and_go(void)
 	stop();
 }
 
+/* Kicks and calls as messages of the protocol, with workers that sleep whenever they can. */
+static void test_inband(void)
+{
+	static const uint64_t formats[] = {0, FAKE_VM_PACKED};
+	static uint8_t frame[FAKE_VM_FRAME_MAX];
+	struct mark m = {.flow = 1};
+	struct side a, b;
+	unsigned i;
+
+	if (!start("--poll interrupt --vm a --vm b"))
+		return;
+	for (i = 0; i < 2; i++) {
+		struct fake_vm_options opt = {.features = FAKE_VM_ALL | formats[i], .inband = true};
+		bool ok = side_open(&a, "a", &opt);
+
+		ok = side_open(&b, "b", &opt) && ok;
+		ok = ok && carry(&a, &b, 500, 16, 1514) && carry(&b, &a, 500, 16, 1514);
+		memcpy(m.dst, b.mac, 6);
+		memcpy(m.src, a.mac, 6);
+		for (m.seq = 0; ok && m.seq < 50; m.seq++)
+			ok = send_one(&a, &b, 0, &m, 100) &&
+			     fake_vm_recv_wait(b.vm, 0, frame, sizeof(frame), WAIT) == 100;
+		CU_ASSERT(ok);
+		CU_ASSERT(ok && a.vm->vq[1].kicks && b.vm->vq[0].calls);
+		if (ok) {
+			fake_vm_set_desc(a.vm, 1, 3, 0xfffffffffff0ull, 64, 0, 0);
+			fake_vm_offer(a.vm, 1, 3);
+			CU_ASSERT(fake_vm_broken(a.vm, 1, WAIT));
+			CU_ASSERT_EQUAL(fake_vm_reboot(a.vm), 0);
+			CU_ASSERT(carry(&a, &b, 50, 16, 1514));
+		}
+		side_close(&a);
+		side_close(&b);
+	}
+	stop();
+}
+
 /* Ports by vxsctl while frames run. */
 static void test_ports(void)
 {
@@ -443,6 +480,7 @@ int main(int argc, char **argv)
 		{"adaptive", test_adaptive},
 		{"interrupt", test_interrupt},
 		{"workers", test_workers},
+		{"inband", test_inband},
 		{"come_and_go", test_come_and_go},
 		{"ports", test_ports},
 		{"broken", test_broken},

@@ -203,6 +203,15 @@ static void test_offloads(void)
 
 #define MTU(numbers) VM("\"negotiated\":[\"csum\"]," numbers)
 
+/* As far as the front-end tells. */
+static void test_device_status(void)
+{
+	says_of_vm(VM("\"device_status\":\"driver ok\",\"negotiated\":[]"),
+		   LIST("device     driver ok\n"), LIST("device     none"));
+	says_of_vm(VM("\"device_status\":null,\"negotiated\":[]"), LIST("front-end  connected"),
+		   LIST("device  "));
+}
+
 /* Where the MTU comes from, and whether guest and wire go along. */
 static void test_mtu(void)
 {
@@ -277,6 +286,7 @@ int main(int argc, char **argv)
 		{"nic_uses", test_nic_uses},
 		{"rule", test_rule},
 		{"offloads", test_offloads},
+		{"device_status", test_device_status},
 		{"mtu", test_mtu},
 		{"mtus", test_mtus},
 		{"moved", test_moved},

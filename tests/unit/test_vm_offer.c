@@ -65,17 +65,17 @@ static void test_ring_reset(void)
 	char name[16];
 
 	CU_ASSERT_EQUAL_FATAL(prctl(PR_GET_NAME, name), 0);
-	CU_ASSERT(vm_peer_resets(getpid()));
+	CU_ASSERT_FALSE(vm_peer_is_qemu(getpid()));
 	CU_ASSERT_EQUAL(offered(opt) & FEATURE(40), FEATURE(40));
 	prctl(PR_SET_NAME, "qemu-system-x86");
-	CU_ASSERT_FALSE(vm_peer_resets(getpid()));
+	CU_ASSERT(vm_peer_is_qemu(getpid()));
 	CU_ASSERT_EQUAL(offered(opt) & FEATURE(40), 0);
 	opt.ring_reset = VM_RING_RESET_ON;
 	CU_ASSERT_EQUAL(offered(opt) & FEATURE(40), FEATURE(40));
 	prctl(PR_SET_NAME, name);
 	opt.ring_reset = VM_RING_RESET_OFF;
 	CU_ASSERT_EQUAL(offered(opt) & FEATURE(40), 0);
-	CU_ASSERT_FALSE(vm_peer_resets(0)); /* nobody's */
+	CU_ASSERT(vm_peer_is_qemu(0)); /* nobody's */
 }
 
 /* What is withheld can't be had. */

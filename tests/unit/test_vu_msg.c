@@ -31,8 +31,8 @@ static void test_negotiation(void)
 	CU_ASSERT_EQUAL(offered, ALWAYS | CSUM | SEGMENTS);
 	protocol = peer_get(VHOST_USER_GET_PROTOCOL_FEATURES);
 	CU_ASSERT_EQUAL(protocol, FEATURE(0) | FEATURE(1) | FEATURE(2) | FEATURE(3) | FEATURE(4) |
-					  FEATURE(5) | FEATURE(10) | FEATURE(12) | FEATURE(15) |
-					  FEATURE(19));
+					  FEATURE(5) | FEATURE(10) | FEATURE(12) | FEATURE(13) |
+					  FEATURE(14) | FEATURE(15) | FEATURE(16) | FEATURE(19));
 	peer_send(VHOST_USER_SET_OWNER, 0, NULL, 0, NULL, 0);
 	peer_u64(VHOST_USER_SET_PROTOCOL_FEATURES, protocol);
 	CU_ASSERT_EQUAL(peer_get(VHOST_USER_GET_QUEUE_NUM), 1);
@@ -296,7 +296,7 @@ static void test_eventfds(void)
 
 static void test_reply_ack(void)
 {
-	uint64_t bad = 1ull << 63, good = VERSION_1;
+	uint64_t bad = 1ull << 62, good = VERSION_1;
 
 	peer_setup(1);
 	peer_connect();
@@ -394,7 +394,7 @@ static const struct bad {
 	{VHOST_USER_GET_FEATURES, 8, {0}, 0},
 	{VHOST_USER_SET_FEATURES, 4, {0}, 0},
 	{VHOST_USER_SET_FEATURES, 8, {4}, 0},
-	{VHOST_USER_SET_FEATURES, 8, {0, 0x80000000}, 0},
+	{VHOST_USER_SET_FEATURES, 8, {0, 0x40000000}, 0},
 	{VHOST_USER_SET_PROTOCOL_FEATURES, 8, {0x80}, 0}, /* CRYPTO_SESSION */
 	{VHOST_USER_SET_PROTOCOL_FEATURES, 8, {0, 1}, 0},
 	{VHOST_USER_SET_VRING_NUM, 8, {2, 256}, 0},

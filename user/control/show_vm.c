@@ -159,6 +159,7 @@ void show_vm(struct json_object *o, const struct daemon *d, const struct vm *vm)
 	add_bool(o, "connected", state.connected);
 	add_bool(o, "running", state.running);
 	add_text(o, "why_not", state.why_not);
+	add_text(o, "device_status", state.status);
 	add(o, "peer_pid", state.peer_pid > 0 ? json_object_new_int(state.peer_pid) : NULL);
 	add_hex(o, "features", state.features);
 	add_hex(o, "protocol_features", state.protocol_features);

@@ -200,6 +200,8 @@ void print_vm(struct json_object *p)
 		printf("memory     %" PRId64 " MiB in %" PRId64 " region%s\n",
 		       get_int(p, "memory") >> 20, get_int(p, "regions"),
 		       plural(get_int(p, "regions")));
+		if (get(p, "device_status"))
+			printf("device     %s\n", text_of(p, "device_status"));
 	} else {
 		printf("front-end  not connected, %" PRId64 " connection%s since start\n",
 		       get_int(p, "connections"), plural(get_int(p, "connections")));

@@ -152,6 +152,8 @@ static void disconnect(struct vm_control *c)
 	c->has_features = false;
 	c->features = 0;
 	c->protocol_features = 0;
+	c->status = 0;
+	c->peer_is_qemu = false;
 	vm_set_mtu(c, 0);
 	vu_conn_close(&c->conn);
 }
@@ -178,7 +180,7 @@ static int promote(struct vm_control *c)
 	loop_unwatch(c->pending_watch);
 	c->pending_watch = NULL;
 	c->conn = c->pending;
-	c->peer_resets = vm_peer_resets(c->conn.pid);
+	c->peer_is_qemu = vm_peer_is_qemu(c->conn.pid);
 	c->pending.fd = -1;
 	c->pending.have = 0;
 	c->pending.msg.n_fds = 0;

@@ -53,7 +53,7 @@ void vm_tell_absent(const struct port *p, struct worker *w, struct vq *q);
 /* Which offloads a VM is offered. */
 enum vm_offloads { VM_OFFLOADS_ALL, VM_OFFLOADS_CSUM, VM_OFFLOADS_NONE };
 
-/* Whether single queues may be reset; auto: by front-ends that tell us (vm_peer_resets()). */
+/* Whether single queues may be reset; auto: by front-ends that tell us (vm_peer_is_qemu()). */
 enum vm_ring_reset { VM_RING_RESET_AUTO, VM_RING_RESET_ON, VM_RING_RESET_OFF };
 
 /* Bytes of an IP packet that mtu= and NET_SET_MTU may say (virtio 1.2, 5.1.4.1). */
@@ -138,6 +138,7 @@ struct vm_state {
 	uint64_t moved_in;        /* when its state came from elsewhere (seconds); 0: it did not */
 	const char *moved_from;   /* the port's name there */
 	unsigned moved_addresses; /* that came along */
+	const char *status;       /* device status; NULL: the front-end doesn't tell it */
 	const char *why_not;      /* why no traffic passes, in words; NULL if it does */
 };
 

@@ -23,13 +23,15 @@ struct vm_ring {
 	bool has_addr, has_base;
 	bool resume;  /* the next start goes by what the front-end has kept for us (INFLIGHT) */
 	bool kicked;  /* SET_VRING_KICK came, with an fd or without */
+	bool no_kick; /* SET_VRING_KICK said that there will be no kicks: the ring is polled */
 	bool enabled; /* SET_VRING_ENABLE; counts only if the front-end took bit 30 */
 	int kick_fd, call_fd,
-		err_fd;  /* -1: none. kick_fd of an in-queue is watched by its worker */
-	struct vq *q;    /* NULL: doesn't run */
-	uint32_t broken; /* enum vq_broken; kept while the ring is paused */
-	bool broken_told;
-	uint64_t calls;  /* notifications by earlier incarnations of @q */
+		err_fd;             /* -1: none. kick_fd of an in-queue is watched by its worker */
+	struct vu_inband *inband;   /* call_fd is ours, calls are messages; NULL: it is not */
+	struct vq *q;               /* NULL: doesn't run */
+	uint32_t broken;            /* enum vq_broken; kept while the ring is paused */
+	bool broken_told, err_told; /* logged, and signalled */
+	uint64_t calls;             /* notifications by earlier incarnations of @q */
 	uint64_t absent; /* what keeps it from starting, as in struct vu_cursor; 0: nothing does */
 	bool misplaced;  /* it was in memory that has gone since; other memory may have it */
 };
@@ -44,13 +46,14 @@ struct vm_control {
 
 	struct vu_conn conn; /* the front-end */
 	struct loop_watch *conn_watch;
-	bool peer_resets;       /* see vm_peer_resets() */
+	bool peer_is_qemu;      /* see vm_peer_is_qemu(); false: there is none */
 	struct vu_conn pending; /* a second one that has not said anything yet */
 	struct loop_watch *pending_watch;
 	uint64_t connections;
 
 	bool has_features;
 	uint64_t features, protocol_features;
+	uint8_t status; /* SET_STATUS: VIRTIO_CONFIG_S_*, but for NEEDS_RESET */
 	enum vm_offloads offloads;
 	enum vm_ring_reset ring_reset;
 	bool postcopy_option;          /* postcopy= */
@@ -102,9 +105,11 @@ void vm_rings_init(struct vm_control *c);
 void vm_rings_pause(struct vm_control *c, unsigned first, unsigned n);
 int vm_rings_resume(struct vm_control *c, unsigned first, unsigned n, unsigned *failed);
 void vm_ring_stop(struct vm_control *c, unsigned index);
+void vm_rings_reset(struct vm_control *c);
 void vm_rings_forget(struct vm_control *c);
 int vm_ring_set_kick(struct vm_control *c, unsigned index, int fd);
-void vm_ring_set_call(struct vm_control *c, unsigned index, int fd);
+void vm_ring_kick(struct vm_control *c, unsigned index);
+int vm_ring_set_call(struct vm_control *c, unsigned index, int fd);
 void vm_ring_set_err(struct vm_control *c, unsigned index, int fd);
 void vm_ring_enable(struct vm_control *c, unsigned index, bool on);
 bool vm_ring_is_enabled(const struct vm_control *c, unsigned index);
@@ -115,13 +120,17 @@ void vm_rings_want_again(struct vm_control *c);
 void vm_addresses_arrived(struct vm_control *c);
 
 /**
- * vm_peer_resets() - whether the front-end of process @pid tells us when its guest resets a queue
+ * vm_peer_is_qemu() - whether the front-end of process @pid is QEMU, or a program that can't be
+ * told
  *
  * QEMU (7.2 to 10.0 were tried) lets guests reset the queues of a vhost-user device, and keeps it
- * to itself: we would go on in memory that is the guest's own again. A program that can't be told
- * is taken for one that doesn't. Control thread.
+ * to itself: we would go on in memory that is the guest's own again. For what else it can't do, see
+ * vm_offer.c. Control thread.
  */
-bool vm_peer_resets(int pid);
+bool vm_peer_is_qemu(int pid);
+
+/** vm_status() - the device status (virtio 1.2, 2.1) as GET_STATUS says it. */
+uint8_t vm_status(const struct vm_control *c);
 
 /** vm_features() - virtio features that we offer to this VM's front-end (vm_offer.c). */
 uint64_t vm_features(const struct vm_control *c);

@@ -34,7 +34,7 @@ uint64_t vm_features(const struct vm_control *c)
 			    BIT(VHOST_USER_F_PROTOCOL_FEATURES);
 
 	if (c->ring_reset == VM_RING_RESET_ON ||
-	    (c->ring_reset == VM_RING_RESET_AUTO && (c->conn.fd < 0 || c->peer_resets)))
+	    (c->ring_reset == VM_RING_RESET_AUTO && !c->peer_is_qemu))
 		features |= BIT(VIRTIO_F_RING_RESET);
 	if (c->n_rings > 2)
 		features |= BIT(VIRTIO_NET_F_MQ);
@@ -55,11 +55,20 @@ uint64_t vm_protocol_features(const struct vm_control *c)
 		BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ) |
 		BIT(VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD) |
 		BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) |
+		BIT(VHOST_USER_PROTOCOL_F_RESET_DEVICE) |
+		BIT(VHOST_USER_PROTOCOL_F_STATUS) |
 		BIT(VHOST_USER_PROTOCOL_F_DEVICE_STATE);
 	/* clang-format on */
 
 	/* A front-end that has this may refuse to migrate by post-copy (vhost-user.rst). */
 	if (!c->postcopy_option)
 		features |= BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS);
+	/* QEMU takes each of the lower bits, also this one, none of whose messages it knows. */
+	if (!c->peer_is_qemu)
+		features |= BIT(VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS);
+	/*
+	 * GPA_ADDRESSES, SHMEM and what is newer: no front-end is there to test them with, and two
+	 * of those in use disagree on which bit is which.
+	 */
 	return features;
 }

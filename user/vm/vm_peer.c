@@ -42,11 +42,11 @@ static bool is_qemu(const char *name)
 	return !strncmp(name, "qemu", 4) || !strncmp(name, "kvm", 3);
 }
 
-bool vm_peer_resets(int pid)
+bool vm_peer_is_qemu(int pid)
 {
 	char comm[32], program[32];
 
 	read_comm(pid, comm, sizeof(comm));
 	read_program(pid, program, sizeof(program));
-	return (comm[0] || program[0]) && !is_qemu(comm) && !is_qemu(program);
+	return (!comm[0] && !program[0]) || is_qemu(comm) || is_qemu(program);
 }

@@ -12,6 +12,7 @@
 #include "switch/rcu.h"
 #include "switch/worker.h"
 #include "vm/vm_control.h"
+#include "vm/vu_inband.h"
 #include "vm/vu_inflight.h"
 
 /*
@@ -146,7 +147,6 @@ static int start(struct vm_control *c, unsigned index)
 		.features = c->features,
 		.out = !(index & 1),
 		.enabled = vm_ring_is_enabled(c, index),
-		.call_fd = r->call_fd,
 		.log = c->features & 1ull << VHOST_USER_F_LOG_ALL ? c->log : NULL,
 		.log_used = r->addr.flags & VHOST_USER_ADDR_LOG,
 		.log_addr = r->addr.log,
@@ -155,6 +155,10 @@ static int start(struct vm_control *c, unsigned index)
 	struct vq *q;
 	int ret;
 
+	ret = vu_inband_begin(c, index);
+	if (ret)
+		return ret;
+	setup.call_fd = r->call_fd;
 	r->absent = 0;
 	keep_place(c, index, &setup);
 	ret = vq_new(&q, &setup);
@@ -167,7 +171,7 @@ static int start(struct vm_control *c, unsigned index)
 		return ret;
 	r->resume = false;
 	q->broken = r->broken;
-	q->no_kick = r->kick_fd < 0;
+	q->no_kick = r->no_kick;
 	r->q = q;
 	publish(c, index);
 	/* Kicks from before were for nobody: have the worker look once. */
@@ -244,12 +248,12 @@ static void stop_paused(struct vm_control *c, unsigned index)
 	struct vm_ring *r = &c->ring[index];
 
 	drop_kick(c, index);
-	r->kicked = false;
+	r->kicked = r->no_kick = false;
 	r->has_addr = false;
 	r->misplaced = false;
 	r->absent = 0;
 	r->broken = VQ_OK;
-	r->broken_told = false;
+	r->broken_told = r->err_told = false;
 }
 
 /** vm_ring_stop() - until it is set up anew; the index stays. */
@@ -257,6 +261,22 @@ void vm_ring_stop(struct vm_control *c, unsigned index)
 {
 	vm_rings_pause(c, index, 1);
 	stop_paused(c, index);
+}
+
+/** vm_rings_reset() - stop and disable all, and forget what they were but for call_fd and err_fd,
+ * which front-ends tell once (QEMU) and which belong to no driver. */
+void vm_rings_reset(struct vm_control *c)
+{
+	unsigned i;
+
+	vm_rings_pause(c, 0, c->n_rings);
+	for (i = 0; i < c->n_rings; i++) {
+		struct vm_ring *r = &c->ring[i];
+
+		stop_paused(c, i);
+		r->size = r->base = 0;
+		r->has_base = r->enabled = r->resume = false;
+	}
 }
 
 /** vm_rings_forget() - the front-end is gone: stop all rings and close all that it gave us. */
@@ -269,6 +289,7 @@ void vm_rings_forget(struct vm_control *c)
 		struct vm_ring *r = &c->ring[i];
 
 		stop_paused(c, i);
+		vu_inband_end(r->inband);
 		close_fd(&r->call_fd);
 		close_fd(&r->err_fd);
 		*r = (struct vm_ring){.kick_fd = -1, .call_fd = -1, .err_fd = -1};
@@ -297,11 +318,27 @@ int vm_ring_set_kick(struct vm_control *c, unsigned index, int fd)
 	drop_kick(c, index);
 	r->kick_fd = fd;
 	r->kicked = true;
+	r->no_kick = fd < 0;
 	if (r->q && index & 1) {
 		__atomic_store_n(&r->q->no_kick, fd < 0, __ATOMIC_RELAXED);
 		worker_wake(worker_of(c, index));
 	}
 	return 0;
+}
+
+/**
+ * vm_ring_kick() - VRING_KICK: there is something new in the ring
+ *
+ * A ring that has not had SET_VRING_KICK is started by it. One that was to be polled is polled
+ * still.
+ */
+void vm_ring_kick(struct vm_control *c, unsigned index)
+{
+	struct vm_ring *r = &c->ring[index];
+
+	r->kicked = true;
+	if (r->q && index & 1)
+		worker_wake(worker_of(c, index));
 }
 
 /*
@@ -319,23 +356,35 @@ static void signal_eventfd(int fd)
 	watchdog_leave();
 }
 
-/** vm_ring_set_call() - SET_VRING_CALL; the old fd is closed when no worker can be writing it. */
-void vm_ring_set_call(struct vm_control *c, unsigned index, int fd)
+/**
+ * vm_ring_set_call() - SET_VRING_CALL
+ * @c:     the VM
+ * @index: of the ring
+ * @fd:    eventfd, ours; -1: none, or messages if the front-end takes them
+ *
+ * The old fd is closed when no worker can be writing to it. Return: 0; -EMFILE, -ENOMEM.
+ */
+int vm_ring_set_call(struct vm_control *c, unsigned index, int fd)
 {
 	struct vm_ring *r = &c->ring[index];
-	int old = r->call_fd;
+	int old = r->call_fd, ret = 0;
+
+	vu_inband_end(r->inband);
+	r->inband = NULL;
 
 	/* A worker writes to it: a full counter must not make it wait. */
 	if (fd >= 0)
 		fcntl(fd, F_SETFL, O_NONBLOCK);
 	r->call_fd = fd;
 	if (r->q) {
-		__atomic_store_n(&r->q->call_fd, fd, __ATOMIC_RELEASE);
+		ret = vu_inband_begin(c, index);
+		__atomic_store_n(&r->q->call_fd, r->call_fd, __ATOMIC_RELEASE);
 		rcu_wait();
 		/* What happened while there was none has told nobody. */
-		signal_eventfd(fd);
+		signal_eventfd(r->call_fd);
 	}
 	close_fd(&old);
+	return ret;
 }
 
 /** vm_ring_set_err() - SET_VRING_ERR */
@@ -407,6 +456,8 @@ void vm_rings_tell_broken(struct vm_control *c)
 		struct vm_ring *r = &c->ring[i];
 		uint32_t why;
 
+		if (r->broken_told && !r->err_told)
+			r->err_told = vu_inband_err(c, i);
 		if (!r->q || r->broken_told)
 			continue;
 		why = __atomic_load_n(&r->q->broken, __ATOMIC_RELAXED);
@@ -419,5 +470,6 @@ void vm_rings_tell_broken(struct vm_control *c)
 		       "queue %u broke: %s; it rests until the guest's driver resets it", i,
 		       vq_broken_text(why));
 		signal_eventfd(r->err_fd);
+		r->err_told = r->err_fd >= 0 || vu_inband_err(c, i);
 	}
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* What users are shown of a VM's port: its front-end, its queues, and why no traffic passes. */
 #include <stdio.h>
+#include <linux/virtio_config.h>
 
 #include "vm/vm_control.h"
 
@@ -57,6 +58,41 @@ static const char *why_not(struct vm_control *c)
 	return c->why_not;
 }
 
+uint8_t vm_status(const struct vm_control *c)
+{
+	unsigned i;
+
+	for (i = 0; i < c->n_rings; i++)
+		if (c->ring[i].q && __atomic_load_n(&c->ring[i].q->broken, __ATOMIC_RELAXED))
+			return c->status | VIRTIO_CONFIG_S_NEEDS_RESET;
+	return c->status;
+}
+
+/* What says most. */
+static const char *status_text(const struct vm_control *c)
+{
+	static const struct {
+		uint8_t bit;
+		const char *text;
+	} word[] = {
+		{VIRTIO_CONFIG_S_FAILED, "failed"},
+		{VIRTIO_CONFIG_S_NEEDS_RESET, "needs reset"},
+		{VIRTIO_CONFIG_S_DRIVER_OK, "driver ok"},
+		{VIRTIO_CONFIG_S_FEATURES_OK, "features ok"},
+		{VIRTIO_CONFIG_S_DRIVER, "driver"},
+		{VIRTIO_CONFIG_S_ACKNOWLEDGE, "acknowledge"},
+	};
+	uint8_t status = vm_status(c);
+	unsigned i;
+
+	if (!(c->protocol_features >> VHOST_USER_PROTOCOL_F_STATUS & 1))
+		return NULL;
+	for (i = 0; i < sizeof(word) / sizeof(word[0]); i++)
+		if (status & word[i].bit)
+			return word[i].text;
+	return "reset";
+}
+
 void vm_state(const struct vm *vm, struct vm_state *state)
 {
 	struct vm_control *c = vm->control;
@@ -80,6 +116,7 @@ void vm_state(const struct vm *vm, struct vm_state *state)
 		.moved_in = c->moved_in,
 		.moved_from = c->moved_from,
 		.moved_addresses = c->moved_in ? c->moved_addresses : 0,
+		.status = status_text(c),
 		.why_not = why_not(c),
 	};
 	if (!c->mem)

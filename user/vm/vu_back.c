@@ -12,6 +12,7 @@
 
 #include "control/loop.h"
 #include "vm/vm_control.h"
+#include "vm/vu_inband.h"
 
 /*
  * Theory of operation
@@ -59,7 +60,8 @@ static void on_event(void *arg, uint32_t events)
 	struct vm_control *c = b->c;
 
 	if (events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR)) {
-		vm_log(c, LOG_DEBUG, "the front-end has closed its back-end channel");
+		vm_log(c, vu_inband_is_on(c) ? LOG_WARN : LOG_DEBUG,
+		       "the front-end has closed its back-end channel");
 		vu_back_close(c);
 	} else if (events & EPOLLIN) {
 		vm_log(c, LOG_WARN,
@@ -68,6 +70,7 @@ static void on_event(void *arg, uint32_t events)
 	} else if (events & EPOLLOUT) {
 		b->full = false;
 		loop_change(b->watch, WATCHED);
+		vu_inband_resume(c);
 	}
 }
 
@@ -90,6 +93,7 @@ int vu_back_open(struct vm_control *c, int fd)
 	b->fd = fd;
 	vu_back_close(c);
 	c->back = b;
+	vu_inband_resume(c);
 	return 0;
 }
 

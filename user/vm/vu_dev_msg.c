@@ -3,10 +3,13 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <linux/virtio_config.h>
 
 #include "vm/vm_control.h"
 #include "vm/vu_back.h"
 #include "vm/vu_request.h"
+
+#define P(name) (1ull << VHOST_USER_PROTOCOL_F_##name)
 
 int msg_get_features(struct request *q)
 {
@@ -37,10 +40,17 @@ int msg_set_protocol_features(struct request *q)
 
 	if (odd)
 		return msg_refuse(q, "protocol features 0x%" PRIx64 " were not offered", odd);
+	if (wanted & P(INBAND_NOTIFICATIONS) && (~wanted & (P(BACKEND_REQ) | P(REPLY_ACK))))
+		return msg_refuse(
+			q,
+			"INBAND_NOTIFICATIONS needs BACKEND_REQ and REPLY_ACK, features 0x%" PRIx64
+			" don't have both",
+			wanted);
 	q->c->protocol_features = wanted;
 	return 0;
 }
 
+/* Marks the beginning of a session; more of them in the same session say nothing new. */
 int msg_set_owner(struct request *q)
 {
 	(void)q;
@@ -105,17 +115,54 @@ int msg_set_config(struct request *q)
 	return msg_refuse(q, "is not built yet");
 }
 
-int msg_reset_device(struct request *q)
+/* To the state of a device that no driver has found yet: what the front-end is, and can, stays. */
+static void reset(struct vm_control *c)
 {
-	return msg_refuse(q, "is not built yet");
+	vm_rings_reset(c);
+	c->has_features = false;
+	c->features = 0;
+	c->status = 0;
 }
 
+int msg_reset_device(struct request *q)
+{
+	reset(q->c);
+	return 0;
+}
+
+#define STATUS_KNOWN                                                                               \
+	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK |        \
+	 VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_NEEDS_RESET | VIRTIO_CONFIG_S_FAILED)
+
+/*
+ * Virtio 1.2, 2.1. Rings go by their own messages: QEMU says DRIVER_OK when they run already, and
+ * FEATURES_OK first of all. It sends back what GET_STATUS told it, so that NEEDS_RESET may come,
+ * though it is ours to say. Features that weren't set can't be accepted: the bit doesn't stick.
+ */
 int msg_set_status(struct request *q)
 {
-	return msg_refuse(q, "is not built yet");
+	uint64_t status = q->m->payload.u64;
+
+	if (status & ~(uint64_t)STATUS_KNOWN) {
+		q->refused = true;
+		vm_log(q->c, LOG_WARN, "SET_STATUS: unknown bits in 0x%" PRIx64 ", refused",
+		       status);
+		return 0;
+	}
+	if (!status) {
+		reset(q->c);
+		return 0;
+	}
+	if (status & VIRTIO_CONFIG_S_FEATURES_OK && !q->c->has_features) {
+		q->refused = true;
+		status &= ~VIRTIO_CONFIG_S_FEATURES_OK;
+	}
+	q->c->status = status & ~VIRTIO_CONFIG_S_NEEDS_RESET;
+	return 0;
 }
 
 int msg_get_status(struct request *q)
 {
-	return msg_refuse(q, "is not built yet");
+	msg_reply_u64(q, vm_status(q->c));
+	return 0;
 }

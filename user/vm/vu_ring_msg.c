@@ -107,7 +107,10 @@ int msg_set_vring_call(struct request *q)
 		return ret;
 	if (fd >= 0)
 		vu_message_take_fd(q->m, 0);
-	vm_ring_set_call(q->c, q->index, fd);
+	ret = vm_ring_set_call(q->c, q->index, fd);
+	if (ret)
+		return msg_refuse(q, "queue %u: can't make an eventfd: %s", q->index,
+				  strerror(-ret));
 	return 0;
 }
 
@@ -124,7 +127,9 @@ int msg_set_vring_err(struct request *q)
 	return 0;
 }
 
+/* @num is reserved, and ignored. */
 int msg_vring_kick(struct request *q)
 {
-	return msg_refuse(q, "is not built yet");
+	vm_ring_kick(q->c, q->index);
+	return 0;
 }
