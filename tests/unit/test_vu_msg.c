@@ -12,8 +12,9 @@ static struct vm_state state(void)
 
 /* In numbers, as the specification has them. */
 #define ALWAYS                                                                                     \
-	(VERSION_1 | FEATURE(15) | FEATURE(21) | FEATURE(24) | FEATURE(26) | FEATURE(27) |         \
-	 FEATURE(28) | FEATURE(29) | BIT30 | FEATURE(34) | FEATURE(35) | FEATURE(40))
+	(VERSION_1 | FEATURE(15) | FEATURE(16) | FEATURE(21) | FEATURE(24) | FEATURE(26) |         \
+	 FEATURE(27) | FEATURE(28) | FEATURE(29) | BIT30 | FEATURE(34) | FEATURE(35) |             \
+	 FEATURE(40) | FEATURE(63))
 #define CSUM (FEATURE(0) | FEATURE(1))
 #define SEGMENTS                                                                                   \
 	(FEATURE(7) | FEATURE(8) | FEATURE(9) | FEATURE(10) | FEATURE(11) | FEATURE(12) |          \
@@ -31,8 +32,9 @@ static void test_negotiation(void)
 	CU_ASSERT_EQUAL(offered, ALWAYS | CSUM | SEGMENTS);
 	protocol = peer_get(VHOST_USER_GET_PROTOCOL_FEATURES);
 	CU_ASSERT_EQUAL(protocol, FEATURE(0) | FEATURE(1) | FEATURE(2) | FEATURE(3) | FEATURE(4) |
-					  FEATURE(5) | FEATURE(10) | FEATURE(12) | FEATURE(13) |
-					  FEATURE(14) | FEATURE(15) | FEATURE(16) | FEATURE(19));
+					  FEATURE(5) | FEATURE(9) | FEATURE(10) | FEATURE(12) |
+					  FEATURE(13) | FEATURE(14) | FEATURE(15) | FEATURE(16) |
+					  FEATURE(19));
 	peer_send(VHOST_USER_SET_OWNER, 0, NULL, 0, NULL, 0);
 	peer_u64(VHOST_USER_SET_PROTOCOL_FEATURES, protocol);
 	CU_ASSERT_EQUAL(peer_get(VHOST_USER_GET_QUEUE_NUM), 1);

@@ -35,11 +35,12 @@ struct daemon {
 	unsigned n_workers;
 	struct worker **worker;
 	struct watchdog *watchdog;
-	struct nic *nic;   /* NULL without uplink */
-	struct host *host; /* NULL unless the host shares the NIC */
-	struct link *link; /* watches the NIC */
-	bool nic_up;       /* as last logged */
-	uint64_t nic_key;  /* the NIC's own address, a static entry; 0: none */
+	struct nic *nic;        /* NULL without uplink */
+	struct host *host;      /* NULL unless the host shares the NIC */
+	struct link *link;      /* watches the NIC */
+	bool nic_up;            /* as last logged */
+	struct vm_link vm_link; /* the NIC's, as VMs are told */
+	uint64_t nic_key;       /* the NIC's own address, a static entry; 0: none */
 	struct ctl *ctl;
 	struct vm *vm[VXS_PORTS_MAX]; /* by port number */
 	struct vm_seen seen[VXS_PORTS_MAX];
@@ -82,6 +83,9 @@ int daemon_open_uplink(struct daemon *d);
 int daemon_attach_uplink(struct daemon *d);
 /** daemon_close_uplink() - detach, unpublish and free both; harmless without an uplink. */
 void daemon_close_uplink(struct daemon *d);
+
+/** daemon_tell_link() - tell a VM's front-end the uplink's speed; without one it is unknown. */
+void daemon_tell_link(struct daemon *d, struct vm *vm);
 
 /* ports.c: ports come and go. @err gets one line for the user. */
 

@@ -288,6 +288,7 @@ static int join(struct daemon *d, struct vm *vm, const struct vm_options *opt)
 		ret = daemon_set_address(d, fdb_key(p->fix_mac, 0), p->id, true);
 	vm_on_change(vm, on_change, d);
 	vm_on_move(vm, &daemon_carrier, d);
+	daemon_tell_link(d, vm);
 	if (!ret)
 		ret = vm_listen(vm);
 	if (ret)

@@ -36,11 +36,36 @@ static int follow_address(struct daemon *d, const uint8_t mac[6])
 	return 0;
 }
 
+void daemon_tell_link(struct daemon *d, struct vm *vm)
+{
+	static const struct vm_link unknown = VM_LINK_UNKNOWN;
+
+	vm_set_link(vm, d->nic ? &d->vm_link : &unknown);
+}
+
+/* A link that is down has no speed, whatever its driver remembers. */
+static void take_over_speed(struct daemon *d, const struct nic_state *nic, bool up)
+{
+	d->vm_link = (struct vm_link)VM_LINK_UNKNOWN;
+	if (up)
+		nic_info_speed(nic->ifname, &d->vm_link.speed, &d->vm_link.duplex);
+}
+
+static void tell_links(struct daemon *d)
+{
+	uint32_t id;
+
+	for (id = VXS_PORT_VM; id < VXS_PORTS_MAX; id++)
+		if (d->vm[id])
+			daemon_tell_link(d, d->vm[id]);
+}
+
 /* The interface has gone, as nic_refresh() has logged. */
 static void lose_uplink(struct daemon *d)
 {
 	log_info("the VMs go on without an uplink");
 	daemon_close_uplink(d);
+	tell_links(d);
 	balance_soon(d);
 }
 
@@ -68,6 +93,8 @@ static void on_link(void *arg, const struct link_state *link)
 	if (d->nic_up != link->up)
 		log_info("uplink %s: link is %s", now.ifname, link->up ? "up" : "down");
 	d->nic_up = link->up;
+	take_over_speed(d, &now, link->up);
+	tell_links(d);
 	if (before.mtu != now.mtu) {
 		log_info("uplink %s: MTU is %u now", now.ifname, now.mtu);
 		if (d->host)
@@ -133,6 +160,7 @@ int daemon_open_uplink(struct daemon *d)
 		return err;
 	nic_state(d->nic, &state);
 	d->nic_up = state.up;
+	take_over_speed(d, &state, state.up);
 	/*
 	 * Stations on the wire are learned from what they send to VMs, so that what VMs send them
 	 * isn't flooded. The host's port learns nothing: wire and host are the same to it.

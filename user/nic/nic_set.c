@@ -102,6 +102,30 @@ int nic_info_queues(const char *ifname)
 	return n > 0 ? n : 1;
 }
 
+void nic_info_speed(const char *ifname, uint32_t *speed, uint8_t *duplex)
+{
+	struct {
+		struct ethtool_link_settings head;
+		uint32_t masks[3 * INT8_MAX];
+	} link = {.head.cmd = ETHTOOL_GLINKSETTINGS};
+	struct ifreq ifr = {.ifr_data = (void *)&link};
+
+	*speed = SPEED_UNKNOWN;
+	*duplex = DUPLEX_UNKNOWN;
+	/* the kernel first says how many words its masks have, negative, and nothing else */
+	if (do_ioctl(ifname, SIOCETHTOOL, &ifr) || link.head.link_mode_masks_nwords >= 0)
+		return;
+	link.head.cmd = ETHTOOL_GLINKSETTINGS;
+	link.head.link_mode_masks_nwords = -link.head.link_mode_masks_nwords;
+	if (do_ioctl(ifname, SIOCETHTOOL, &ifr) || link.head.link_mode_masks_nwords <= 0)
+		return;
+	/* 0: what virtio allows ends at INT_MAX, and some drivers say 0 while there is no link */
+	if (link.head.speed && link.head.speed <= INT32_MAX)
+		*speed = link.head.speed;
+	if (link.head.duplex <= DUPLEX_FULL)
+		*duplex = link.head.duplex;
+}
+
 static int flags_get(const char *ifname, uint32_t *flags)
 {
 	struct ethtool_value value = {.cmd = ETHTOOL_GFLAGS};

@@ -24,6 +24,14 @@ int nic_info_read(const char *ifname, struct nic_info *info);
 /** nic_info_queues() - receive queues that the hardware has now; 1 if the driver doesn't say. */
 int nic_info_queues(const char *ifname);
 
+/**
+ * nic_info_speed() - what the driver says of the link
+ * @ifname: the interface
+ * @speed:  Mbit/s; UINT32_MAX: unknown
+ * @duplex: 0: half, 1: full, UINT8_MAX: unknown
+ */
+void nic_info_speed(const char *ifname, uint32_t *speed, uint8_t *duplex);
+
 /* Changed settings, and the packet socket that holds address filters. Control thread only. */
 struct nic_set {
 	char ifname[IF_NAMESIZE];

@@ -154,6 +154,7 @@ static void disconnect(struct vm_control *c)
 	c->protocol_features = 0;
 	c->status = 0;
 	c->peer_is_qemu = false;
+	c->config_due = false;
 	vm_set_mtu(c, 0);
 	vu_conn_close(&c->conn);
 }
@@ -343,6 +344,8 @@ int vm_new(struct vm **out, struct loop *loop, const struct vm_options *opt, uin
 	c->ring_reset = opt->ring_reset;
 	c->postcopy_option = opt->postcopy;
 	c->mtu_option = opt->mtu;
+	memcpy(c->mac, opt->mac, sizeof(c->mac));
+	c->link = (struct vm_link)VM_LINK_UNKNOWN;
 	c->was_mtu = vm->mtu = opt->mtu;
 	c->conn.fd = c->pending.fd = c->listen_fd = c->log_fd = -1;
 	c->log_room = LOG_BURST;

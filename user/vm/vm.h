@@ -60,6 +60,17 @@ enum vm_ring_reset { VM_RING_RESET_AUTO, VM_RING_RESET_ON, VM_RING_RESET_OFF };
 #define VM_MTU_MIN 68u
 #define VM_MTU_MAX 65535
 
+/* What VMs are told of their link (virtio 1.2, 5.1.4): the uplink's. */
+struct vm_link {
+	uint32_t speed; /* Mbit/s; UINT32_MAX: unknown */
+	uint8_t duplex; /* 0: half, 1: full, UINT8_MAX: unknown */
+};
+
+#define VM_LINK_UNKNOWN                                                                            \
+	{                                                                                          \
+		.speed = UINT32_MAX, .duplex = UINT8_MAX                                           \
+	}
+
 /* What --vm and `vxsctl port add` say; see control/options.h. */
 struct vm_options {
 	char name[VXS_NAME_SIZE];
@@ -111,6 +122,11 @@ void vm_broken(struct vm *vm);
  * Has it brought, if somebody can. Control thread.
  */
 void vm_absent(struct vm *vm, uint64_t absent);
+
+/** vm_set_link() - the uplink's link is this now; the front-end is told of a change. Control
+ * thread.
+ */
+void vm_set_link(struct vm *vm, const struct vm_link *link);
 
 /* What `vxsctl port show` tells; strings are constants or live as long as the VM. */
 struct vm_queue_state {

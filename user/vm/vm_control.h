@@ -58,6 +58,9 @@ struct vm_control {
 	enum vm_ring_reset ring_reset;
 	bool postcopy_option;          /* postcopy= */
 	uint32_t mtu_option, mtu_told; /* mtu= and NET_SET_MTU; 0: not said */
+	uint8_t mac[6];                /* mac=; all zero: not said */
+	struct vm_link link;           /* the uplink's */
+	bool config_due;               /* the front-end is still to hear of a change of these */
 	uint64_t mtu_refused;          /* what NET_SET_MTU said last, if that was refused */
 	struct vu_mem *mem;
 	struct vu_iotlb *iotlb;       /* with ACCESS_PLATFORM; NULL: addresses are physical */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* What we offer to a VM's front-end: virtio features, and features of the protocol. */
+#include <string.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 
@@ -24,8 +25,18 @@ static uint64_t offload_features(enum vm_offloads offloads)
 	       BIT(VIRTIO_NET_F_GUEST_USO6);
 }
 
+/*
+ * QEMU can't use CONFIG for a network device, warns at each start of it if it is offered, and has
+ * the features that go with it from elsewhere.
+ */
+static bool offers_config(const struct vm_control *c)
+{
+	return !c->peer_is_qemu;
+}
+
 uint64_t vm_features(const struct vm_control *c)
 {
+	static const uint8_t none[6];
 	uint64_t features = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_ANY_LAYOUT) |
 			    BIT(VIRTIO_F_NOTIFY_ON_EMPTY) | BIT(VIRTIO_RING_F_INDIRECT_DESC) |
 			    BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(VIRTIO_F_RING_PACKED) |
@@ -40,6 +51,11 @@ uint64_t vm_features(const struct vm_control *c)
 		features |= BIT(VIRTIO_NET_F_MQ);
 	if (c->mtu_option)
 		features |= BIT(VIRTIO_NET_F_MTU);
+	if (offers_config(c)) {
+		features |= BIT(VIRTIO_NET_F_STATUS) | BIT(VIRTIO_NET_F_SPEED_DUPLEX);
+		if (memcmp(c->mac, none, sizeof(none)))
+			features |= BIT(VIRTIO_NET_F_MAC);
+	}
 	return features | offload_features(c->offloads);
 }
 
@@ -66,6 +82,8 @@ uint64_t vm_protocol_features(const struct vm_control *c)
 	/* QEMU takes each of the lower bits, also this one, none of whose messages it knows. */
 	if (!c->peer_is_qemu)
 		features |= BIT(VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS);
+	if (offers_config(c))
+		features |= BIT(VHOST_USER_PROTOCOL_F_CONFIG);
 	/*
 	 * GPA_ADDRESSES, SHMEM and what is newer: no front-end is there to test them with, and two
 	 * of those in use disagree on which bit is which.

@@ -12,6 +12,7 @@
 #include "switch/rcu.h"
 #include "switch/worker.h"
 #include "vm/vm_control.h"
+#include "vm/vu_config.h"
 #include "vm/vu_inband.h"
 #include "vm/vu_inflight.h"
 
@@ -470,6 +471,7 @@ void vm_rings_tell_broken(struct vm_control *c)
 		       "queue %u broke: %s; it rests until the guest's driver resets it", i,
 		       vq_broken_text(why));
 		signal_eventfd(r->err_fd);
+		vu_config_changed(c); /* NEEDS_RESET is told in this way (virtio 1.2, 2.1.2) */
 		r->err_told = r->err_fd >= 0 || vu_inband_err(c, i);
 	}
 }

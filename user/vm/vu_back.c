@@ -12,6 +12,7 @@
 
 #include "control/loop.h"
 #include "vm/vm_control.h"
+#include "vm/vu_config.h"
 #include "vm/vu_inband.h"
 
 /*
@@ -71,6 +72,7 @@ static void on_event(void *arg, uint32_t events)
 		b->full = false;
 		loop_change(b->watch, WATCHED);
 		vu_inband_resume(c);
+		vu_config_resume(c);
 	}
 }
 
@@ -94,6 +96,7 @@ int vu_back_open(struct vm_control *c, int fd)
 	vu_back_close(c);
 	c->back = b;
 	vu_inband_resume(c);
+	vu_config_resume(c);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include "vm/vm_control.h"
 #include "vm/vu_back.h"
+#include "vm/vu_config.h"
 #include "vm/vu_request.h"
 
 #define P(name) (1ull << VHOST_USER_PROTOCOL_F_##name)
@@ -105,14 +106,31 @@ int msg_set_backend_req_fd(struct request *q)
 	return 0;
 }
 
+/* An answer without payload says that there are no such bytes. */
 int msg_get_config(struct request *q)
 {
-	return msg_refuse(q, "is not built yet");
+	struct vhost_user_config *config = &q->m->payload.config;
+
+	if (vu_config_read(q->c, config->offset, config->size, config->bytes))
+		msg_reply(q, 0);
+	else
+		msg_reply(q, VHOST_USER_CONFIG_HEAD + config->size);
+	return 0;
 }
 
+#define CONFIG_MIGRATION 1 /* flags of SET_CONFIG */
+
+/*
+ * No field is the driver's to write: a legacy one may write the address, but ours is fixed if there
+ * is one. After a migration the configuration is what this port's options and uplink say.
+ */
 int msg_set_config(struct request *q)
 {
-	return msg_refuse(q, "is not built yet");
+	const struct vhost_user_config *config = &q->m->payload.config;
+
+	q->refused = config->flags != CONFIG_MIGRATION ||
+		     !vu_config_has(config->offset, config->size);
+	return 0;
 }
 
 /* To the state of a device that no driver has found yet: what the front-end is, and can, stays. */
