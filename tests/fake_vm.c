@@ -244,6 +244,7 @@ static size_t reply_size(uint32_t request)
 	case VHOST_USER_GET_PROTOCOL_FEATURES:
 	case VHOST_USER_GET_QUEUE_NUM:
 	case VHOST_USER_CHECK_DEVICE_STATE:
+	case VHOST_USER_SET_LOG_BASE:
 		return sizeof(uint64_t);
 	case VHOST_USER_GET_VRING_BASE:
 		return sizeof(struct vhost_user_vring_state);
@@ -467,7 +468,7 @@ static int give_channel(struct fake_vm *vm)
 
 int fake_vm_negotiate(struct fake_vm *vm)
 {
-	uint64_t wanted = FAKE_VM_BIT(VHOST_USER_PROTOCOL_F_MQ);
+	uint64_t wanted = FAKE_VM_BIT(VHOST_USER_PROTOCOL_F_MQ) | vm->opt.protocol;
 	int err;
 
 	if (!vm->opt.no_reply_ack)
@@ -770,15 +771,24 @@ static int set_ring_state(struct fake_vm *vm, uint32_t request, unsigned index, 
 	return fake_vm_request(vm, request, &state, sizeof(state), NULL, 0);
 }
 
-int fake_vm_start_ring(struct fake_vm *vm, unsigned index)
+static int set_ring_addr(struct fake_vm *vm, unsigned index)
 {
 	struct fake_vq *q = &vm->vq[index];
 	struct vhost_user_vring_addr addr = {
 		.index = index,
+		.flags = vm->log ? VHOST_USER_ADDR_LOG : 0,
+		.log = fake_vm_gpa(vm, q->packed ? (void *)q->device : q->used),
 		.desc = (uintptr_t)(q->packed ? (void *)q->ring : q->desc),
 		.avail = (uintptr_t)(q->packed ? (void *)q->driver : q->avail),
 		.used = (uintptr_t)(q->packed ? (void *)q->device : q->used),
 	};
+
+	return fake_vm_request(vm, VHOST_USER_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0);
+}
+
+int fake_vm_start_ring(struct fake_vm *vm, unsigned index)
+{
+	struct fake_vq *q = &vm->vq[index];
 	int err;
 
 	if (!vm->opt.inband && q->kick_fd < 0)
@@ -793,7 +803,7 @@ int fake_vm_start_ring(struct fake_vm *vm, unsigned index)
 	if (!err)
 		err = set_ring_state(vm, VHOST_USER_SET_VRING_BASE, index, q->base);
 	if (!err)
-		err = fake_vm_request(vm, VHOST_USER_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0);
+		err = set_ring_addr(vm, index);
 	if (vm->opt.inband)
 		q->kick_socket = vm->fd;
 	if (!err && !vm->opt.inband)
@@ -905,6 +915,35 @@ int fake_vm_reboot(struct fake_vm *vm)
 	if (!err)
 		err = fake_vm_share(vm);
 	return err ? err : fake_vm_start(vm);
+}
+
+int fake_vm_set_log(struct fake_vm *vm, int fd, uint64_t size, uint64_t offset)
+{
+	struct vhost_user_log log = {.size = size, .offset = offset};
+
+	return fake_vm_request(vm, VHOST_USER_SET_LOG_BASE, &log, sizeof(log), &fd, 1);
+}
+
+int fake_vm_log(struct fake_vm *vm, bool on)
+{
+	uint64_t features = vm->features & ~FAKE_VM_LOG_ALL;
+	unsigned i;
+	int err;
+
+	vm->log = on;
+	err = set_u64(vm, VHOST_USER_SET_FEATURES, on ? features | FAKE_VM_LOG_ALL : features);
+	for (i = 0; i < vm->n_queues && !err; i++)
+		if (vm->vq[i].started)
+			err = set_ring_addr(vm, i);
+	return err ? err : fake_vm_sync(vm);
+}
+
+int fake_vm_rarp(struct fake_vm *vm, const uint8_t mac[6])
+{
+	uint64_t value = 0;
+
+	memcpy(&value, mac, 6);
+	return set_u64(vm, VHOST_USER_SEND_RARP, value);
 }
 
 /* ---- frames ---- */

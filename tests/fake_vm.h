@@ -37,6 +37,7 @@
 #define FAKE_VM_RING_RESET      FAKE_VM_BIT(40)
 #define FAKE_VM_NOTIFY_ON_EMPTY FAKE_VM_BIT(24)
 #define FAKE_VM_ANY_LAYOUT      FAKE_VM_BIT(27)
+#define FAKE_VM_LOG_ALL         FAKE_VM_BIT(VHOST_USER_F_LOG_ALL)
 #define FAKE_VM_MTU             FAKE_VM_BIT(VIRTIO_NET_F_MTU)
 #define FAKE_VM_CSUM            FAKE_VM_BIT(VIRTIO_NET_F_CSUM)
 #define FAKE_VM_GUEST_CSUM      FAKE_VM_BIT(VIRTIO_NET_F_GUEST_CSUM)
@@ -86,6 +87,7 @@ struct fake_vm_options {
 	unsigned send_size;    /* bytes of a transmit buffer, its header included; default 2048 */
 	unsigned recv_buffers; /* receive buffers to offer; default: as many as fit the ring */
 	uint64_t features;     /* virtio features wanted; default FAKE_VM_ALL */
+	uint64_t protocol;     /* protocol features wanted beside MQ and REPLY_ACK */
 	struct fake_vm_layout send, recv;
 	unsigned regions;  /* memory regions, 1 to 8; virtqueue i lies in region i % regions */
 	uint64_t gap;      /* bytes between regions' guest addresses; multiple of 2 MiB */
@@ -170,6 +172,7 @@ struct fake_vm {
 	struct vhost_user_memory memory; /* what fake_vm_share() sends */
 	int memory_fd[VHOST_USER_REGIONS_MAX];
 	uint8_t *memory_at[VHOST_USER_REGIONS_MAX];
+	bool log;  /* writes are to be logged: fake_vm_log() */
 	bool hold; /* fake_vm_recv() doesn't offer the buffers again: fake_vm_refill() does */
 	struct virtio_net_hdr_mrg_rxbuf hdr; /* header of the frame received last */
 	struct fake_vq *vq;
@@ -228,6 +231,18 @@ int fake_vm_reboot(struct fake_vm *vm);
 void fake_vm_hang_up(struct fake_vm *vm);
 /** fake_vm_reconnect() - connect again (to @opt.socket) and resume the rings where they were. */
 int fake_vm_reconnect(struct fake_vm *vm);
+
+/**
+ * fake_vm_set_log() - SET_LOG_BASE
+ * @fd: the file; it stays yours
+ *
+ * For this and the next, @opt.protocol has LOG_SHMFD.
+ */
+int fake_vm_set_log(struct fake_vm *vm, int fd, uint64_t size, uint64_t offset);
+/** fake_vm_log() - begin or end to have writes logged, as QEMU does, while the rings run. */
+int fake_vm_log(struct fake_vm *vm, bool on);
+/** fake_vm_rarp() - SEND_RARP; @opt.protocol has RARP. */
+int fake_vm_rarp(struct fake_vm *vm, const uint8_t mac[6]);
 
 /* ---- frames ---- */
 
