@@ -178,6 +178,8 @@ FORMATTED = $(shell git ls-files '*.c' '*.h' | grep -v '^headers/')
 format: ## clang-format every file of ours
 	clang-format -i $(FORMATTED)
 
+# Where management tools look for vhost-user back-ends, below PREFIX (QEMU's vhost-user.json).
+BACKENDS = $(PREFIX)/share/qemu/vhost-user
 install: all ## into DESTDIR and PREFIX (/usr/local)
 	install -D -m 755 $(BUILD)/vxsd $(DESTDIR)$(PREFIX)/sbin/vxsd
 	install -D -m 755 $(BUILD)/vxsctl $(DESTDIR)$(PREFIX)/bin/vxsctl
@@ -185,10 +187,14 @@ install: all ## into DESTDIR and PREFIX (/usr/local)
 	install -D -m 644 user/man/vxsctl.8 $(DESTDIR)$(PREFIX)/share/man/man8/vxsctl.8
 	install -D -m 644 user/man/vxsctl.bash-completion \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vxsctl
+	install -d $(DESTDIR)$(BACKENDS)
+	sed 's,@BINARY@,$(abspath $(PREFIX))/sbin/vxsd,' user/share/50-vxs.json.in > $(DESTDIR)$(BACKENDS)/50-vxs.json
+	chmod 644 $(DESTDIR)$(BACKENDS)/50-vxs.json
 uninstall: ## what install put there
 	rm -f $(DESTDIR)$(PREFIX)/sbin/vxsd $(DESTDIR)$(PREFIX)/bin/vxsctl
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man8/vxsd.8 $(DESTDIR)$(PREFIX)/share/man/man8/vxsctl.8
 	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vxsctl
+	rm -f $(DESTDIR)$(BACKENDS)/50-vxs.json
 clean: ## remove build/
 	rm -rf build
 help: ## this list

@@ -34,17 +34,22 @@
  * PORT      {"id","name","kind":"uplink"|"host"|"vm","up", and of the kinds:
  *   uplink   "nic":NIC
  *   host     "ifname","mtu"
- *   vm       "mac":MAC|null,"socket","connected","running","why_not":TEXT|null,"peer_pid":N|null,
+ *   vm       "mac":MAC|null,"socket","role":"server"|"client","connected","running",
+ *            "why_not":TEXT|null,"ended":TEXT|null,"peer_pid":N|null,
  *            "features":HEX,"protocol_features":HEX,
- *            "offered":[FEATURE...],"negotiated":[FEATURE...],"ignored":[FEATURE...],
+ *            "offered":[FEATURE...],"asked":[FEATURE...],"negotiated":[FEATURE...],
+ *            "ignored":[FEATURE...],"protocol_offered","protocol_asked","protocol_negotiated",
  *            "offloads":"none"|"csum"|"all","asks":[OFFLOAD...],"takes":[OFFLOAD...],
  *            "ring":"split"|"packed"|null,"in_order":BOOL,"mergeable":BOOL,
  *            "mtu":N|null,"mtu_option":N|null,"mtu_told":N|null,"mtu_uplink":N|null,
  *            "regions","memory":BYTES,"connections","pairs":N,"spread":N,"queues":[{"index","direction":"in"|"out","worker":N|null,"started",
  *            "enabled","size","calls","broken":TEXT|null}...]}
  *
- *            offered, negotiated: FEATURE is virtio's name in small letters, features the
- *            negotiated ones as a number; ignored: negotiated, but what they need was not;
+ *            why_not: the first thing that keeps frames from passing; ended: why the last
+ *            connection ended; socket: "fd N" if it has no path; offered, asked, negotiated:
+ *            FEATURE is virtio's name in small letters, or "bit_N"; asked: what the front-end
+ *            wanted, features: what it got, as a number; protocol_...: vhost-user's own;
+ *            ignored: negotiated, but what they need was not;
  *            asks, takes: what the guest may leave to the switch, and be left with: csum, tso4,
  *            tso6, ecn, ufo, uso4, uso6; mtu: in effect, of what mtu= and the front-end said;
  *            mtu_uplink: the uplink's, if it is shorter; spread: receive queues that frames are

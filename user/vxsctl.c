@@ -222,6 +222,13 @@ static struct json_object *make_qemu(struct call *call, struct json_object *resu
 			 call->word[0], kind ? kind : "?");
 		return NULL;
 	}
+	if (text_of(port, "socket")[0] != '/') {
+		complain(&c,
+			 "%.60s: its socket has no path (%s): whoever gave it to vxsd knows the "
+			 "other end",
+			 call->word[0], text_of(port, "socket"));
+		return NULL;
+	}
 	return qemu_arguments(port, call->client.name, call->memory);
 }
 

@@ -181,7 +181,8 @@ static const char *const bad[][2] = {
 	{"{\"do\":\"port_add\"}", "port_add needs \"vm\", NAME[,key=value...]"},
 	{"{\"do\":\"port_del\"}", "port_del needs \"port\", a port's name"},
 	{"{\"do\":\"port_add\",\"vm\":\"c,colour=red\"}",
-	 "c,colour=red: unknown key \"colour\"; keys are mac, socket, queues, offloads, mtu, "
+	 "c,colour=red: unknown key \"colour\"; keys are mac, socket, role, fd, queues, offloads, "
+	 "mtu, "
 	 "ring-reset, postcopy"},
 	{"{\"do\":\"port_add\",\"vm\":\"c,mac=zz\"}",
 	 "c,mac=zz: \"zz\" is not a MAC address (six bytes like 52:54:00:12:34:56)"},

@@ -80,7 +80,7 @@ static void test_everything(void)
 		      "--poll busy --run-dir /tmp/x/ --log-level debug --ageing 0 "
 		      "--vm a,mac=52:54:00:12:aB:56,queues=128,offloads=csum,mtu=68 "
 		      "--vm=b,socket=/tmp/b,offloads=none,mtu=65535,ring-reset=off,postcopy=on "
-		      "--vm c,offloads=all",
+		      "--vm c,offloads=all,role=client,socket=/tmp/c",
 		      err, sizeof(err)),
 		0);
 	CU_ASSERT_STRING_EQUAL(err, "");
@@ -112,6 +112,8 @@ static void test_everything(void)
 	CU_ASSERT_EQUAL(opt.vm[1].ring_reset, VM_RING_RESET_OFF);
 	CU_ASSERT_FALSE(opt.vm[0].postcopy);
 	CU_ASSERT_TRUE(opt.vm[1].postcopy);
+	CU_ASSERT_EQUAL(opt.vm[1].role, VM_SERVER);
+	CU_ASSERT_EQUAL(opt.vm[2].role, VM_CLIENT);
 	CU_ASSERT_EQUAL(opt.vm[0].mtu, 68);
 	CU_ASSERT_EQUAL(opt.vm[1].mtu, 65535);
 	CU_ASSERT_EQUAL(opt.vm[2].mtu, 0);
@@ -121,9 +123,9 @@ static void test_everything(void)
 static void test_words(void)
 {
 	static const struct refusal refusals[] = {
-		{"--vm a,colour=red",
-		 "--vm a,colour=red: unknown key \"colour\"; keys are mac, socket, queues, "
-		 "offloads, mtu, ring-reset, postcopy"},
+		{"--vm a,colour=red", "--vm a,colour=red: unknown key \"colour\"; keys are mac, "
+				      "socket, role, fd, queues, "
+				      "offloads, mtu, ring-reset, postcopy"},
 		{"--vm a,mac=zz",
 		 "--vm a,mac=zz: \"zz\" is not a MAC address (six bytes like 52:54:00:12:34:56)"},
 		{"--vm a,mac=52:54:00:12:34:5",
@@ -142,6 +144,14 @@ static void test_words(void)
 		{"--vm a,queues=99999999999999999999",
 		 "--vm a,queues=99999999999999999999: \"99999999999999999999\" is not a number "
 		 "from 1 to 128"},
+		{"--vm a,role=both", "--vm a,role=both: \"both\" is none of server, client"},
+		{"--vm a,role=client", "--vm a,role=client: role=client needs to know where the "
+				       "front-end listens: give socket=PATH"},
+		{"--vm a,fd=2", "--vm a,fd=2: \"2\" is not a number from 3 to 1000000"},
+		{"--vm a,fd=9,socket=/x",
+		 "--vm a,fd=9,socket=/x: fd= is the socket itself: leave socket= out"},
+		{"--vm a,fd=9,role=client",
+		 "--vm a,fd=9,role=client: fd= says by itself who called whom: leave role= out"},
 		{"--vm a,offloads=tso", "--vm a,offloads=tso: \"tso\" is none of all, csum, none"},
 		{"--vm a,postcopy=yes", "--vm a,postcopy=yes: \"yes\" is none of off, on"},
 		{"--vm a,ring-reset=yes",
@@ -361,6 +371,9 @@ static void test_port_add(void)
 	CU_ASSERT_EQUAL(options_parse_vm(&vm, "b,queues=x", err, sizeof(err)), -EINVAL);
 	CU_ASSERT_STRING_EQUAL(err, "b,queues=x: \"x\" is not a number from 1 to 128");
 	CU_ASSERT_STRING_EQUAL(vm.name, "a"); /* untouched on failure */
+	CU_ASSERT_EQUAL(options_parse_vm(&vm, "b,role=client", err, sizeof(err)), -EINVAL);
+	CU_ASSERT_EQUAL(options_parse_vm(&vm, "b,fd=5", err, sizeof(err)), -EINVAL);
+	CU_ASSERT_STRING_EQUAL(err, "b,fd=5: fd= is for vxsd's own command line: give socket=PATH");
 	/* a line that is too long for the buffer is cut, not overrun */
 	CU_ASSERT_EQUAL(options_parse_vm(&vm, "b,colour=very-very-very-red", err, 10), -EINVAL);
 	CU_ASSERT_EQUAL(strlen(err), 9);

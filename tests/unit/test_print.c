@@ -156,8 +156,11 @@ static void says_of_vm(const char *vm, const char *const *wanted, const char *co
 	char *text = said(print_port, o), *line;
 	int i;
 
-	for (i = 0; wanted[i]; i++)
+	for (i = 0; wanted[i]; i++) {
 		CU_ASSERT_PTR_NOT_NULL(strstr(text, wanted[i]));
+		if (!strstr(text, wanted[i]))
+			printf("     not in there: %s\n%s", wanted[i], text);
+	}
 	for (i = 0; unwanted[i]; i++)
 		CU_ASSERT_PTR_NULL(strstr(text, unwanted[i]));
 	for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
@@ -197,8 +200,64 @@ static void test_offloads(void)
 			"  to VM    frames no longer", "rings      packed\n",
 			"features   version_1\n"),
 		   LIST("not taken", "ignored", "spread", "in-order", "mergeable"));
-	says_of_vm(NOT_YET, LIST("offloads   checksums alone (offloads=csum)\n"),
-		   LIST("from VM", "to VM", "features", "rings"));
+	says_of_vm(NOT_YET,
+		   LIST("offloads   checksums alone (offloads=csum)\n",
+			"features   none agreed yet\n           offered: csum\n"),
+		   LIST("from VM", "to VM", "rings", "asked for", "not taken"));
+}
+
+#define GONE                                                                                       \
+	"{\"id\":2,\"name\":\"web\",\"kind\":\"vm\",\"socket\":\"/run/web.sock\","                 \
+	"\"role\":\"client\",\"connected\":false,\"connections\":3,\"queues\":[],"                 \
+	"\"offered\":[\"csum\"],\"asked\":[\"csum\",\"bit_50\"],\"negotiated\":[],"                \
+	"\"protocol_offered\":[\"mq\",\"mtu\"],\"protocol_asked\":[\"mq\"],"                       \
+	"\"protocol_negotiated\":[],\"offloads\":\"all\",\"why_not\":\"no front-end answers\","    \
+	"\"ended\":\"SET_FEATURES: features 0x4000000000000 were not offered\"}"
+
+/* What a front-end wanted that was refused, and why it went, are shown when it has gone. */
+static void test_refused(void)
+{
+	says_of_vm(GONE,
+		   LIST("traffic    does not pass: no front-end answers\n",
+			"socket     /run/web.sock, where the front-end listens\n",
+			"front-end  not connected, 3 connections since start\n"
+			"           the last connection ended: SET_FEATURES: features "
+			"0x4000000000000\n           were not offered\n",
+			"features   none agreed yet\n           offered: csum\n"
+			"           asked for, but not offered: bit_50\n",
+			"vhost-user none agreed yet\n           offered: mq, mtu\n"),
+		   LIST("memory", "rings"));
+	says_of_vm(VM("\"protocol_offered\":[\"mq\",\"mtu\"],\"protocol_asked\":[\"mtu\"],"
+		      "\"protocol_negotiated\":[\"mtu\"],\"negotiated\":[\"csum\"]"),
+		   LIST("vhost-user mtu\n           not taken: mq\n"),
+		   LIST("asked for", "last connection"));
+}
+
+static void notes_are(const char *name, unsigned len, const char *tail)
+{
+	char json[1024], why[400];
+	struct json_object *o;
+	char *text;
+
+	memset(why, 'x', len);
+	why[len] = '\0';
+	snprintf(json, sizeof(json),
+		 "[{\"id\":2,\"name\":\"%s\",\"kind\":\"vm\",\"pairs\":1,\"why_not\":\"%s\"}]",
+		 name, why);
+	o = parsed(json);
+	text = said(print_ports, o);
+	CU_ASSERT(strlen(strchr(text, '\n') + 1) <= 101);
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, tail));
+	free(text);
+	json_object_put(o);
+}
+
+/* The list stays within 100 columns, whatever there is to note. */
+static void test_long_notes(void)
+{
+	notes_are("web", 20, "xxxxx\n");
+	notes_are("web", 300, "xxxxx...\n");
+	notes_are("web-with-a-name-of-31-charactersx", 300, "xxxxx...\n");
 }
 
 #define MTU(numbers) VM("\"negotiated\":[\"csum\"]," numbers)
@@ -287,6 +346,8 @@ int main(int argc, char **argv)
 		{"rule", test_rule},
 		{"offloads", test_offloads},
 		{"device_status", test_device_status},
+		{"refused", test_refused},
+		{"long_notes", test_long_notes},
 		{"mtu", test_mtu},
 		{"mtus", test_mtus},
 		{"moved", test_moved},

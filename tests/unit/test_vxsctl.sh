@@ -211,14 +211,14 @@ expect port_add_file 1 "^vxsctl: port \"d\": can't listen on $dir/log: File exis
 socket: remove it, " port add "d,socket=$dir/log"
 expect port_add_taken 1 "^vxsctl: port \"d\": can't listen on $dir/run/a.sock: Address already \
 in use; stop the process that listens on it, " port add "d,socket=$dir/run/a.sock"
-expect port_add_key 1 '^vxsctl: d,colour=red: unknown key "colour"; keys are mac, socket, queues, offloads, mtu, ring-reset, postcopy$' \
+expect port_add_key 1 '^vxsctl: d,colour=red: unknown key "colour"; keys are mac, socket, role, fd, queues, offloads, mtu, ring-reset, postcopy$' \
 	port add d,colour=red
 expect port_del 0 '^port "c" deleted$' port del c
 expect port_del_again 1 '^vxsctl: c: no such port; ' port del c
 expect qemu 0 "^-m 2G \\\\
 -object memory-backend-memfd,id=vxs-mem,size=2G,share=on \\\\
 -machine memory-backend=vxs-mem \\\\
--chardev socket,id=vxs-chr-b,path=$dir/run/b.sock \\\\
+-chardev socket,id=vxs-chr-b,path=$dir/run/b.sock,reconnect=1 \\\\
 -netdev vhost-user,id=vxs-net-b,chardev=vxs-chr-b,queues=4 \\\\
 -device virtio-net-pci,netdev=vxs-net-b,mac=52:54:00:00:00:0b,mq=on,vectors=10\$" \
 	qemu b --memory 2G

@@ -62,8 +62,10 @@ static void on_second(void *arg, uint32_t events)
 	daemon_age(d);
 	balance_second(d);
 	for (id = VXS_PORT_VM; id < VXS_PORTS_MAX; id++)
-		if (d->vm[id])
+		if (d->vm[id]) {
 			vm_broken(d->vm[id]);
+			daemon_look_at_vm(d, d->vm[id]);
+		}
 	if (d->nic) {
 		nic_read_drops(d->nic);
 		nic_busy_look(d->nic);

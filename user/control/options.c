@@ -19,6 +19,9 @@
 struct parsing {
 	struct options *opt;
 	bool host_given;
+	bool name_given;
+	const char *backend; /* --fd or --socket-path, whichever was given */
+	unsigned backend_vm; /* the VM that it made */
 	bool idle_us_given;
 };
 
@@ -34,6 +37,7 @@ struct option_row {
 
 static int parse_name(struct parsing *p, const char *value, struct complaint *c)
 {
+	p->name_given = true;
 	return words_name(value, p->opt->name, sizeof(p->opt->name), c);
 }
 
@@ -42,14 +46,10 @@ static int parse_uplink(struct parsing *p, const char *value, struct complaint *
 	return words_parse(&options_uplink_words, &p->opt->uplink, value, c);
 }
 
-static int parse_vm(struct parsing *p, const char *value, struct complaint *c)
+static int add_vm(struct options *opt, const struct vm_options *vm, struct complaint *c)
 {
-	struct options *opt = p->opt;
-	struct vm_options vm = {.queues = 1}, *grown;
-	int err = words_parse(&options_vm_words, &vm, value, c);
+	struct vm_options *grown;
 
-	if (err)
-		return err;
 	if (opt->n_vms >= OPTIONS_VMS_MAX)
 		return complain(c, "a switch has room for %d VMs: start a second one (--name)",
 				OPTIONS_VMS_MAX);
@@ -57,8 +57,45 @@ static int parse_vm(struct parsing *p, const char *value, struct complaint *c)
 	if (!grown)
 		return -ENOMEM;
 	opt->vm = grown;
-	opt->vm[opt->n_vms++] = vm;
+	opt->vm[opt->n_vms++] = *vm;
 	return 0;
+}
+
+static int parse_vm(struct parsing *p, const char *value, struct complaint *c)
+{
+	struct vm_options vm = {.queues = 1};
+	int err = words_parse(&options_vm_words, &vm, value, c);
+
+	if (!err)
+		err = options_check_vm(&vm, c);
+	return err ? err : add_vm(p->opt, &vm, c);
+}
+
+/* One of the two is enough: there is one front-end, and one way to it. */
+static int add_backend(struct parsing *p, const char *option, const struct vm_options *vm,
+		       struct complaint *c)
+{
+	if (p->backend)
+		return complain(c, "%s was given, too: give one of them", p->backend);
+	p->backend = option;
+	p->backend_vm = p->opt->n_vms;
+	return add_vm(p->opt, vm, c);
+}
+
+static int parse_fd(struct parsing *p, const char *value, struct complaint *c)
+{
+	struct vm_options vm = {.name = OPTIONS_BACKEND_VM, .queues = 1};
+	int err = options_parse_fd(value, &vm.fd, c);
+
+	return err ? err : add_backend(p, "--fd", &vm, c);
+}
+
+static int parse_socket_path(struct parsing *p, const char *value, struct complaint *c)
+{
+	struct vm_options vm = {.name = OPTIONS_BACKEND_VM, .queues = 1};
+	int err = words_path(value, vm.socket, sizeof(vm.socket), c);
+
+	return err ? err : add_backend(p, "--socket-path", &vm, c);
 }
 
 static int parse_host(struct parsing *p, const char *value, struct complaint *c)
@@ -184,6 +221,13 @@ static int parse_version(struct parsing *p, const char *value, struct complaint 
 	return OPTIONS_DONE;
 }
 
+static int parse_print_capabilities(struct parsing *p, const char *value, struct complaint *c)
+{
+	(void)p, (void)value, (void)c;
+	options_print_capabilities(stdout);
+	return OPTIONS_DONE;
+}
+
 static const struct option_row options[] = {
 	{"name", "NAME", "name of the switch, and so of its directories (default vxs0)",
 	 .parse = parse_name},
@@ -214,6 +258,18 @@ static const struct option_row options[] = {
 	{"ageing", "SECONDS",
 	 "forget an address from which nothing came for so long; 0: never (default 300)",
 	 .parse = parse_ageing},
+	{"fd", "N",
+	 "for programs that start vxsd for one VM: a port \"" OPTIONS_BACKEND_VM
+	 "\" whose socket is "
+	 "the open file N, which listens or is connected; in the latter case vxsd ends with the "
+	 "connection. Without --name the switch gets a name of its own",
+	 .parse = parse_fd},
+	{"socket-path", "PATH", "the same with a socket that vxsd makes at PATH",
+	 .parse = parse_socket_path},
+	{"print-capabilities", NULL,
+	 "print what kind of vhost-user back-end this is, as JSON, and exit; whatever other "
+	 "options there are",
+	 .parse = parse_print_capabilities},
 	{"help", NULL, "print this and exit", .parse = parse_help},
 	{"version", NULL, "print the version and exit", .parse = parse_version},
 	{},
@@ -304,6 +360,11 @@ static int compare_vms(const struct options *opt, const struct vm_options *a,
 		return complain(c, "--vm %s,mac=%s: VM \"%s\" has this address: take another",
 				b->name, mac, a->name);
 	}
+	if (a->fd && a->fd == b->fd)
+		return complain(c, "--vm %s,fd=%d: VM \"%s\" has this socket: give another",
+				b->name, b->fd, a->name);
+	if (a->fd || b->fd)
+		return 0;
 	socket_path(opt, a, path_a);
 	socket_path(opt, b, path_b);
 	if (!strcmp(path_a, path_b))
@@ -312,13 +373,17 @@ static int compare_vms(const struct options *opt, const struct vm_options *a,
 	return 0;
 }
 
-static int check_vm(const struct options *opt, unsigned i, struct complaint *c)
+static int check_socket(const struct options *opt, const struct vm_options *vm, struct complaint *c)
 {
-	const struct vm_options *vm = &opt->vm[i];
 	char path[128], control[128];
-	unsigned before;
-	int err;
+	int ret;
 
+	if (vm->fd) {
+		ret = options_check_fd(vm->fd);
+		return !ret ? 0
+			    : complain(c, "--vm %s,fd=%d: %s: start vxsd with a Unix stream socket",
+				       vm->name, vm->fd, strerror(-ret));
+	}
 	socket_path(opt, vm, path);
 	if (strlen(path) >= sizeof(vm->socket))
 		return complain(c, "--vm %s: %s is too long for a socket: give a shorter --run-dir",
@@ -327,6 +392,18 @@ static int check_vm(const struct options *opt, unsigned i, struct complaint *c)
 	if (!strcmp(path, control))
 		return complain(c, "--vm %s: %s is the control socket: give another socket=PATH",
 				vm->name, path);
+	return 0;
+}
+
+static int check_vm(const struct options *opt, unsigned i, struct complaint *c)
+{
+	const struct vm_options *vm = &opt->vm[i];
+	unsigned before;
+	int err;
+
+	err = check_socket(opt, vm, c);
+	if (err)
+		return err;
 	if (!strcmp(vm->name, opt->uplink.ifname))
 		return complain(c, "--vm %s: the uplink has this name: take a different one",
 				vm->name);
@@ -353,6 +430,8 @@ static int check_all(struct parsing *p, struct complaint *c)
 				"--idle-us %u: with --poll %s it has no meaning: leave it out, or "
 				"give --poll adaptive",
 				opt->idle_us, opt->poll == POLL_BUSY ? "busy" : "interrupt");
+	if (p->backend && !p->name_given)
+		options_name_backend(opt, &opt->vm[p->backend_vm]);
 	if (!opt->run_dir[0])
 		snprintf(opt->run_dir, sizeof(opt->run_dir), VXS_RUN_DIR "/%s", opt->name);
 	for (i = 0; i < opt->n_vms; i++) {
@@ -378,6 +457,9 @@ int options_parse(struct options *opt, int argc, char **argv, char *err, size_t 
 		.log_level = LOG_INFO,
 		.ageing = AGEING_DEFAULT,
 	};
+	for (at = 1; at < argc; at++)
+		if (!strcmp(argv[at], "--print-capabilities"))
+			return parse_print_capabilities(&p, NULL, &c);
 	for (at = 1; at < argc; at++) {
 		ret = parse_one(&p, argc, argv, &at, &seen, &c);
 		if (ret)

@@ -41,7 +41,7 @@ struct options {
 };
 
 /* What options_parse() returns beside 0. */
-#define OPTIONS_DONE 1 /* --help or --version was answered on stdout: exit 0 */
+#define OPTIONS_DONE 1 /* --help, --version, --print-capabilities: answered on stdout: exit 0 */
 
 /**
  * options_parse() - read the command line
@@ -57,6 +57,25 @@ int options_parse(struct options *opt, int argc, char **argv, char *err, size_t 
 void options_free(struct options *opt);
 void options_help(FILE *to);
 
+/*
+ * options_backend.c: vxsd as a program that management tools start for one VM, in the way that
+ * QEMU's vhost-user.rst describes under "Backend program conventions".
+ */
+
+#define OPTIONS_BACKEND_VM "vm0" /* name of the port that --fd or --socket-path makes */
+
+/** options_print_capabilities() - what we are, as JSON (QEMU's vhost-user.json). */
+void options_print_capabilities(FILE *to);
+/**
+ * options_name_backend() - name and directory of a switch that none of its starters thinks of
+ * @opt: has one VM from --fd or --socket-path; name and run_dir are set, the latter to "" if there
+ *       is no better one than the default
+ *
+ * Two such switches don't meet, and one that is started anew for the same path finds, and tidies,
+ * what a killed one left.
+ */
+void options_name_backend(struct options *opt, const struct vm_options *vm);
+
 /**
  * options_parse_vm() - read the words of one --vm, or of `vxsctl port add`
  * @vm:   filled in; socket is "" unless given
@@ -66,6 +85,15 @@ void options_help(FILE *to);
 int options_parse_vm(struct vm_options *vm, const char *text, char *err, size_t err_len);
 
 struct words;
+struct complaint;
+
+/** options_check_vm() - whether the words of a VM go together; 0, or -EINVAL with a complaint. */
+int options_check_vm(const struct vm_options *vm, struct complaint *c);
+/** options_parse_fd() - the number of an open file, beyond stdin, stdout and stderr. */
+int options_parse_fd(const char *text, int *fd, struct complaint *c);
+/** options_check_fd() - whether a front-end can come by it; 0, or -errno: no Unix stream socket. */
+int options_check_fd(int fd);
+
 extern const struct words options_vm_words, options_uplink_words; /* their tables of keys */
 
 /** options_parse_mac() - six bytes, ':' between them, unicast, not zero; 0 or -EINVAL. */

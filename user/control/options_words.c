@@ -83,6 +83,22 @@ static int parse_vm_socket(void *to, const char *value, struct complaint *c)
 	return words_path(value, vm->socket, sizeof(vm->socket), c);
 }
 
+static int parse_vm_role(void *to, const char *value, struct complaint *c)
+{
+	static const char *const words[] = {"server", "client", NULL}; /* vm_role */
+	int i = words_choice(value, words, c);
+
+	if (i < 0)
+		return i;
+	((struct vm_options *)to)->role = i;
+	return 0;
+}
+
+static int parse_vm_fd(void *to, const char *value, struct complaint *c)
+{
+	return options_parse_fd(value, &((struct vm_options *)to)->fd, c);
+}
+
 static int parse_vm_queues(void *to, const char *value, struct complaint *c)
 {
 	return words_number(value, 1, PORT_QUEUES_MAX, &((struct vm_options *)to)->queues, c);
@@ -131,13 +147,34 @@ static int parse_vm_postcopy(void *to, const char *value, struct complaint *c)
 	return off_or_on(value, &((struct vm_options *)to)->postcopy, c);
 }
 
+int options_check_vm(const struct vm_options *vm, struct complaint *c)
+{
+	if (vm->fd && vm->socket[0])
+		return complain(c, "fd= is the socket itself: leave socket= out");
+	if (vm->fd && vm->role == VM_CLIENT)
+		return complain(c, "fd= says by itself who called whom: leave role= out");
+	if (vm->role == VM_CLIENT && !vm->socket[0])
+		return complain(c, "role=client needs to know where the front-end listens: give "
+				   "socket=PATH");
+	return 0;
+}
+
 static const struct words_key vm_keys[] = {
 	{"mac", "MAC",
 	 "the VM's address, which then neither moves nor ages (not given: learned from what the "
 	 "VM sends)",
 	 parse_vm_mac},
-	{"socket", "PATH", "where to listen for its front-end (default RUN-DIR/NAME.sock)",
+	{"socket", "PATH",
+	 "where vxsd or the front-end listens for the other (default RUN-DIR/NAME.sock)",
 	 parse_vm_socket},
+	{"role", "server|client",
+	 "whether vxsd listens on the socket, or the front-end does and vxsd connects, again and "
+	 "again until it answers (default server; client needs socket=)",
+	 parse_vm_role},
+	{"fd", "N",
+	 "a Unix stream socket that vxsd was started with, instead of socket= and role=: one that "
+	 "listens, or one that is connected to the front-end",
+	 parse_vm_fd},
 	{"queues", "N", "pairs of queues, 1 to 128 (default 1)", parse_vm_queues},
 	{"offloads", "none|csum|all",
 	 "what the guest may leave to the switch, and be left with: checksums, or TSO, UFO and USO "
@@ -231,6 +268,11 @@ int options_parse_vm(struct vm_options *vm, const char *text, char *err, size_t 
 	struct vm_options parsed = {.queues = 1};
 	int ret = words_parse(&options_vm_words, &parsed, text, &why);
 
+	if (!ret)
+		ret = options_check_vm(&parsed, &why);
+	/* whatever number it is, here it would be a file that vxsd itself has open */
+	if (!ret && parsed.fd)
+		ret = complain(&why, "fd= is for vxsd's own command line: give socket=PATH");
 	if (ret == -EINVAL)
 		return complain(&c, "%.200s: %s", text, reason);
 	if (ret)

@@ -162,6 +162,23 @@ void daemon_check_mtu(struct daemon *d, struct vm *vm)
 	seen->mtu_uplink = nic.mtu;
 }
 
+static void tell_running(struct vm *vm, struct vm_seen *seen)
+{
+	seen->pairs = vm_count_running(vm);
+	vm_log(vm->control, LOG_INFO, "running, %u queue pair%s", seen->pairs,
+	       seen->pairs == 1 ? "" : "s");
+}
+
+/* There is one VM and no more. */
+static bool is_alone(const struct daemon *d)
+{
+	unsigned id, n = 0;
+
+	for (id = VXS_PORT_VM; id < VXS_PORTS_MAX; id++)
+		n += !!d->vm[id];
+	return n == 1;
+}
+
 /* A front-end came or went (which vm.c logs), told an MTU, or its queues began to run or stopped.
  */
 static void on_change(void *arg, struct vm *vm)
@@ -177,8 +194,7 @@ static void on_change(void *arg, struct vm *vm)
 	if (!state.connected || state.connections != seen->connections)
 		daemon_forget_learned(d, vm->port.id);
 	if (state.running && !seen->running)
-		vm_log(vm->control, LOG_INFO, "running, %u queue pair%s", state.queues,
-		       state.queues == 1 ? "" : "s");
+		tell_running(vm, seen);
 	else if (!state.running && seen->running && state.connected)
 		vm_log(vm->control, LOG_INFO, "stopped");
 	seen->running = state.running;
@@ -186,6 +202,21 @@ static void on_change(void *arg, struct vm *vm)
 	daemon_check_mtu(d, vm);
 	daemon_show_port(d, &vm->port);
 	balance_soon(d);
+	if (state.over && is_alone(d)) {
+		log_info("vm %s: the connection that it was given has ended, and there is no other "
+			 "VM: ending",
+			 vm->port.name);
+		loop_end(d->loop);
+	}
+}
+
+/* Front-ends start their queues one by one: how many it came to is known a little later. */
+void daemon_look_at_vm(struct daemon *d, struct vm *vm)
+{
+	struct vm_seen *seen = &d->seen[vm->port.id];
+
+	if (seen->running && vm_count_running(vm) != seen->pairs)
+		tell_running(vm, seen);
 }
 
 /* Whether an address is spoken for: another VM's mac=, or the NIC's own. */
@@ -223,6 +254,14 @@ static uint32_t free_number(const struct daemon *d)
 	return id;
 }
 
+static bool is_in_run_dir(const struct daemon *d, const char *path)
+{
+	char dir[108];
+
+	return !run_dir_file(d->run_dir, dir, sizeof(dir), "", "") &&
+	       !strncmp(path, dir, strlen(dir));
+}
+
 /* Refuses what would clash with what there is; fills in the socket's path. */
 static int check_vm(struct daemon *d, struct vm_options *opt, char *err, size_t err_len)
 {
@@ -240,7 +279,12 @@ static int check_vm(struct daemon *d, struct vm_options *opt, char *err, size_t 
 			      "port \"%s\": mac=%s is the address of %s: choose another", opt->name,
 			      text, owner);
 	}
-	if (!opt->socket[0] &&
+	if (opt->role == VM_CLIENT && is_in_run_dir(d, opt->socket))
+		return refuse(err, err_len, -EINVAL,
+			      "port \"%s\": %s is in vxsd's own directory, which it tidies: have "
+			      "the front-end listen elsewhere",
+			      opt->name, opt->socket);
+	if (!opt->fd && !opt->socket[0] &&
 	    run_dir_file(d->run_dir, opt->socket, sizeof(opt->socket), opt->name, ".sock"))
 		return refuse(err, err_len, -ENAMETOOLONG,
 			      "port \"%s\": its socket's path would be too long: give socket=PATH "
@@ -336,7 +380,9 @@ int daemon_add_vm(struct daemon *d, const struct vm_options *asked, char *err, s
 		return refuse_join(&opt, ret, err, err_len);
 	}
 	daemon_show_port(d, &vm->port);
-	log_info("vm %s: port %u, waits for its front-end on %s", opt.name, id, opt.socket);
+	log_info("vm %s: port %u, %s on %s", opt.name, id,
+		 opt.role == VM_CLIENT ? "calls its front-end" : "waits for its front-end",
+		 vm->control->socket);
 	daemon_check_mtu(d, vm);
 	return 0;
 }

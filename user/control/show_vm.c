@@ -38,13 +38,19 @@ static const struct feature {
 	{VIRTIO_NET_F_STATUS, .name = "status"},
 	{VIRTIO_NET_F_SPEED_DUPLEX, .name = "speed_duplex"},
 	{VIRTIO_NET_F_MRG_RXBUF, .name = "mrg_rxbuf"},
-	{VIRTIO_NET_F_GUEST_ANNOUNCE, .name = "guest_announce"},
 	{VIRTIO_NET_F_MQ, .name = "mq"},
 	{VIRTIO_F_NOTIFY_ON_EMPTY, .name = "notify_on_empty"},
 	{VHOST_USER_F_LOG_ALL, .name = "log_all"},
 	{VIRTIO_F_ANY_LAYOUT, .name = "any_layout"},
 	{VIRTIO_RING_F_INDIRECT_DESC, .name = "indirect_desc"},
 	{VIRTIO_RING_F_EVENT_IDX, .name = "event_idx"},
+	{VHOST_USER_F_LOG_ALL, .name = "log_all"},
+	{VIRTIO_F_ACCESS_PLATFORM, .name = "access_platform"},
+	{VIRTIO_NET_F_GUEST_ANNOUNCE, .name = "guest_announce"},
+	{VIRTIO_NET_F_MAC, .name = "mac"},
+	{VIRTIO_NET_F_STATUS, .name = "status"},
+	{VIRTIO_NET_F_CTRL_VQ, .name = "ctrl_vq"},
+	{VIRTIO_F_ORDER_PLATFORM, .name = "order_platform"},
 	{VHOST_USER_F_PROTOCOL_FEATURES, .name = "protocol_features"},
 	{VIRTIO_F_VERSION_1, .name = "version_1"},
 	{VIRTIO_F_RING_PACKED, .name = "ring_packed"},
@@ -54,16 +60,60 @@ static const struct feature {
 
 #define N_FEATURES (sizeof(features) / sizeof(features[0]))
 
-/* The names of those features in @mask, as a list. */
-static void add_names(struct json_object *to, const char *key, uint64_t mask)
+/* And those of the protocol. */
+static const struct feature protocol_features[] = {
+	{VHOST_USER_PROTOCOL_F_MQ, .name = "mq"},
+	{VHOST_USER_PROTOCOL_F_LOG_SHMFD, .name = "log_shmfd"},
+	{VHOST_USER_PROTOCOL_F_RARP, .name = "rarp"},
+	{VHOST_USER_PROTOCOL_F_REPLY_ACK, .name = "reply_ack"},
+	{VHOST_USER_PROTOCOL_F_NET_MTU, .name = "mtu"},
+	{VHOST_USER_PROTOCOL_F_BACKEND_REQ, .name = "backend_req"},
+	{VHOST_USER_PROTOCOL_F_PAGEFAULT, .name = "pagefault"},
+	{VHOST_USER_PROTOCOL_F_CONFIG, .name = "config"},
+	{VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD, .name = "backend_send_fd"},
+	{VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD, .name = "inflight_shmfd"},
+	{VHOST_USER_PROTOCOL_F_RESET_DEVICE, .name = "reset_device"},
+	{VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS, .name = "inband_notifications"},
+	{VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS, .name = "configure_mem_slots"},
+	{VHOST_USER_PROTOCOL_F_STATUS, .name = "status"},
+	{VHOST_USER_PROTOCOL_F_DEVICE_STATE, .name = "device_state"},
+};
+
+#define N_PROTOCOL (sizeof(protocol_features) / sizeof(protocol_features[0]))
+
+/* The names of those features in @mask, as a list; "bit_N" for those that @table doesn't know. */
+static void add_table(struct json_object *to, const char *key, uint64_t mask,
+		      const struct feature *table, unsigned n)
 {
 	struct json_object *list = json_object_new_array();
+	char text[16];
 	unsigned i;
 
-	for (i = 0; list && i < N_FEATURES; i++)
-		if (HAS(mask, features[i].bit))
-			append(list, json_object_new_string(features[i].name));
+	for (i = 0; list && i < n; i++) {
+		if (HAS(mask, table[i].bit))
+			append(list, json_object_new_string(table[i].name));
+		mask &= ~(1ull << table[i].bit);
+	}
+	for (i = 0; list && i < 64; i++) {
+		if (!HAS(mask, i))
+			continue;
+		snprintf(text, sizeof(text), "bit_%u", i);
+		append(list, json_object_new_string(text));
+	}
 	add(to, key, list);
+}
+
+static void add_names(struct json_object *to, const char *key, uint64_t mask)
+{
+	add_table(to, key, mask, features, N_FEATURES);
+}
+
+static void add_protocol(struct json_object *o, const struct vm_state *state)
+{
+	add_table(o, "protocol_offered", state->protocol_offered, protocol_features, N_PROTOCOL);
+	add_table(o, "protocol_asked", state->protocol_asked, protocol_features, N_PROTOCOL);
+	add_table(o, "protocol_negotiated", state->protocol_features, protocol_features,
+		  N_PROTOCOL);
 }
 
 /* The names of kinds of offload, as a list. */
@@ -100,6 +150,7 @@ static void add_features(struct json_object *o, const struct vm_state *state)
 	uint32_t takes = offload_guest_takes(state->features);
 
 	add_names(o, "offered", state->offered);
+	add_names(o, "asked", state->asked);
 	add_names(o, "negotiated", state->features);
 	add_names(o, "ignored", ignored(state->features, asks, takes));
 	add_text(o, "offloads", offloads[state->offloads]);
@@ -159,6 +210,7 @@ void show_vm(struct json_object *o, const struct daemon *d, const struct vm *vm)
 	add_bool(o, "up", state.running);
 	add_mac(o, "mac", mac);
 	add_text(o, "socket", state.socket);
+	add_text(o, "role", state.role == VM_CLIENT ? "client" : "server");
 	add_bool(o, "connected", state.connected);
 	add_bool(o, "running", state.running);
 	add_text(o, "why_not", state.why_not);
@@ -167,6 +219,7 @@ void show_vm(struct json_object *o, const struct daemon *d, const struct vm *vm)
 	add_hex(o, "features", state.features);
 	add_hex(o, "protocol_features", state.protocol_features);
 	add_features(o, &state);
+	add_protocol(o, &state);
 	add_mtu(o, d, &state);
 	add_int(o, "regions", state.regions);
 	add_int(o, "memory", state.memory);
@@ -174,6 +227,7 @@ void show_vm(struct json_object *o, const struct daemon *d, const struct vm *vm)
 	add_int_or_null(o, "moved_in", state.moved_in);
 	add_text(o, "moved_from", state.moved_in ? state.moved_from : NULL);
 	add_int(o, "moved_addresses", state.moved_addresses);
+	add_text(o, "ended", state.ended);
 	add_int(o, "pairs", state.queues);
 	add_int(o, "spread", state.spread);
 	if (!queues)

@@ -12,6 +12,7 @@ struct columns {
 	const char *const *heads;
 	unsigned n; /* columns */
 	size_t width[COLUMNS_MAX];
+	size_t most; /* characters of a line; 0: any */
 	size_t cells, size;
 	char **cell;
 };
@@ -75,7 +76,17 @@ static void print_row(const struct columns *t, const char *const *row, FILE *to,
 		used = sizeof(line) - 1;
 	while (used && line[used - 1] == ' ')
 		used--;
+	if (t->most && used > t->most && t->most > 3) {
+		used = t->most;
+		memcpy(line + used - 3, "...", 3);
+	}
 	fprintf(to, "%*s%.*s\n", indent, "", (int)used, line);
+}
+
+void columns_limit(struct columns *t, size_t most)
+{
+	if (t)
+		t->most = most;
 }
 
 bool columns_empty(const struct columns *t)

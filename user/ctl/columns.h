@@ -19,6 +19,9 @@ struct columns *columns_new(const char *const *heads);
 /** columns_cell() - add the next cell, row by row from left to right; an empty one shows as "-". */
 __attribute__((format(printf, 2, 3))) void columns_cell(struct columns *t, const char *format, ...);
 
+/** columns_limit() - cut lines that have more than @most characters, with "..." at their end. */
+void columns_limit(struct columns *t, size_t most);
+
 /** columns_print() - write it, each line indented by @indent spaces, and free it. */
 void columns_print(struct columns *t, FILE *to, int indent);
 

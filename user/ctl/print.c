@@ -122,7 +122,8 @@ static void print_nic(struct json_object *nic)
 	print_nic_uses(nic);
 }
 
-#define POLLS_MAX 60 /* characters of a worker's list of queues; -j has the whole */
+#define LINE_MAX_PORTS 100
+#define POLLS_MAX      60 /* characters of a worker's list of queues; -j has the whole */
 
 /* "eth1/0 web/0 db/1", or as many of them as fit and how many more there are. */
 static void format_polls(char *text, size_t size, struct json_object *queues)
@@ -263,6 +264,7 @@ void print_ports(struct json_object *list)
 			columns_cell(t, "%s", text_of(p, "ifname"));
 		}
 	}
+	columns_limit(t, LINE_MAX_PORTS); /* `port show PORT` has the whole note */
 	columns_print(t, stdout, 0);
 }
 

@@ -107,13 +107,56 @@ static void print_ring(struct json_object *p)
 	printf("\n");
 }
 
+/* What was agreed, what was left, and what was wanted in vain, which ends a connection. */
+static void print_agreed(const char *left, struct json_object *offered, struct json_object *asked,
+			 struct json_object *agreed)
+{
+	if (get_length(agreed))
+		print_names(left, "", agreed, NULL);
+	else
+		printf("%-*snone agreed yet\n", INDENT, left);
+	print_names("", get_length(agreed) ? "not taken: " : "offered: ", offered, agreed);
+	print_names("", "asked for, but not offered: ", asked, offered);
+}
+
 static void print_features(struct json_object *p)
 {
-	print_names("features", "", get(p, "negotiated"), NULL);
-	print_names("", "not taken: ", get(p, "offered"), get(p, "negotiated"));
+	print_agreed("features", get(p, "offered"), get(p, "asked"), get(p, "negotiated"));
 	print_names("", "ignored, for want of what they need: ", get(p, "ignored"), NULL);
+	print_agreed("vhost-user", get(p, "protocol_offered"), get(p, "protocol_asked"),
+		     get(p, "protocol_negotiated"));
 	printf("           in bits: virtio %s, vhost-user %s\n", text_of(p, "features"),
 	       text_of(p, "protocol_features"));
+}
+
+static void print_connection(struct json_object *p)
+{
+	int64_t connections = get_int(p, "connections");
+	char ended[320];
+
+	if (get_bool(p, "connected")) {
+		printf("front-end  connected");
+		if (get(p, "peer_pid"))
+			printf(" (process %" PRId64 ")", get_int(p, "peer_pid"));
+		printf(", connection %" PRId64 " since start\n", connections);
+		printf("memory     ");
+		if (get_int(p, "regions"))
+			printf("%" PRId64 " MiB in %" PRId64 " region%s\n",
+			       get_int(p, "memory") >> 20, get_int(p, "regions"),
+			       plural(get_int(p, "regions")));
+		else
+			printf("none yet\n");
+		if (get(p, "device_status"))
+			printf("device     %s\n", text_of(p, "device_status"));
+	} else {
+		printf("front-end  not connected, %" PRId64 " connection%s since start\n",
+		       connections, plural(connections));
+	}
+	if (!get(p, "ended"))
+		return;
+	snprintf(ended, sizeof(ended), "the last connection ended: %s", text_of(p, "ended"));
+	printf("%*s", INDENT, "");
+	words_wrap(ended, INDENT, stdout);
 }
 
 static bool is_unused(struct json_object *queue)
@@ -189,28 +232,17 @@ void print_vm(struct json_object *p)
 	}
 	printf("address    %s\n",
 	       get(p, "mac") ? text_of(p, "mac") : "learned from what the VM sends");
-	printf("socket     %s\n", text_of(p, "socket"));
+	printf("socket     %s%s\n", text_of(p, "socket"),
+	       strcmp(text_of(p, "role"), "client") ? "" : ", where the front-end listens");
 	print_mtu(p);
 	print_offloads(p);
-	if (get_bool(p, "connected")) {
-		printf("front-end  connected");
-		if (get(p, "peer_pid"))
-			printf(" (process %" PRId64 ")", get_int(p, "peer_pid"));
-		printf(", connection %" PRId64 " since start\n", get_int(p, "connections"));
-		printf("memory     %" PRId64 " MiB in %" PRId64 " region%s\n",
-		       get_int(p, "memory") >> 20, get_int(p, "regions"),
-		       plural(get_int(p, "regions")));
-		if (get(p, "device_status"))
-			printf("device     %s\n", text_of(p, "device_status"));
-	} else {
-		printf("front-end  not connected, %" PRId64 " connection%s since start\n",
-		       get_int(p, "connections"), plural(get_int(p, "connections")));
-	}
+	print_connection(p);
 	print_moved(p);
-	if (get_length(get(p, "negotiated"))) {
+	if (get_length(get(p, "negotiated")))
 		print_ring(p);
+	if (get_bool(p, "connected") || get_length(get(p, "asked")) ||
+	    get_length(get(p, "protocol_asked")))
 		print_features(p);
-	}
 	printf("\n");
 	print_queues(get(p, "queues"));
 }

@@ -114,7 +114,9 @@ struct json_object *qemu_arguments(struct json_object *port, const char *switch_
 	append(list, "-machine");
 	append(list, "memory-backend=vxs-mem");
 	append(list, "-chardev");
-	append(list, "socket,id=vxs-chr-%s,path=%s", name, path);
+	/* Either side may be started anew under the other. */
+	append(list, "socket,id=vxs-chr-%s,path=%s%s", name, path,
+	       strcmp(text_of(port, "role"), "client") ? ",reconnect=1" : ",server=on,wait=off");
 	append(list, "-netdev");
 	append(list, "vhost-user,id=vxs-net-%s,chardev=vxs-chr-%s%s", name, name, queues);
 	append(list, "-device");

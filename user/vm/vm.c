@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* A VM's port from the outside: its socket, the front-end's connection, and what users see of it.
- */
+/* A VM's port from the outside: its birth and end, its log, its MTU, and faults that end it. */
 #include "vm/vm.h"
 
 #include <errno.h>
@@ -8,38 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "control/loop.h"
 #include "switch/fdb.h"
 #include "switch/rcu.h"
 #include "vm/vm_control.h"
-#include "vm/vu_back.h"
 #include "vm/vu_log.h"
-#include "vm/vm_transfer.h"
-#include "vm/vu_inflight.h"
-#include "vm/vu_msg.h"
 
-/*
- * Theory of operation
- *
- * One front-end at a time. The newest wins, since an older one may hang; but only when it has said
- * something: whoever merely connects, to see if the socket is alive, must not unplug a running
- * guest. Until then it waits as @pending, beside the one at work.
- *
- * When a front-end goes, for whatever reason, nothing of it stays: rings stop, memory is unmapped,
- * all its file descriptors are closed, and the next connection starts from scratch.
- */
-
-#define MESSAGES_PER_TURN 32   /* then the other VMs have their turn */
-#define LOG_BURST         20   /* lines a VM may log at once, */
-#define LOG_EVERY_MS      1000 /* and how often one more */
-#define RETRY_MS          1000 /* after accept() failed for want of resources */
-
-static void on_conn(void *arg, uint32_t events);
-static void on_pending(void *arg, uint32_t events);
+#define LOG_BURST    20   /* lines a VM may log at once, */
+#define LOG_EVERY_MS 1000 /* and how often one more */
 
 static uint64_t now_ms(void)
 {
@@ -112,7 +88,7 @@ const char *vm_mtu_remedy(struct vm_control *c)
 	return c->remedy;
 }
 
-static void tell_change(struct vm_control *c)
+void vm_tell_change(struct vm_control *c)
 {
 	bool connected = c->conn.fd >= 0, running = vm_rings_run(c);
 	uint32_t takes = running ? offload_guest_takes(c->features) : 0, mtu = c->vm->mtu;
@@ -127,172 +103,6 @@ static void tell_change(struct vm_control *c)
 	c->was_in_changes = c->in_changes;
 	if (c->changed)
 		c->changed(c->changed_arg, c->vm);
-}
-
-/* Forgets the front-end and all that it gave us. */
-static void disconnect(struct vm_control *c)
-{
-	loop_unwatch(c->conn_watch);
-	c->conn_watch = NULL;
-	vu_back_close(c);
-	vm_rings_forget(c);
-	vu_log_free(c->log);
-	c->log = NULL;
-	if (c->log_fd >= 0)
-		close(c->log_fd);
-	c->log_fd = -1;
-	__atomic_store_n(&c->vm->rarp, 0, __ATOMIC_RELAXED);
-	vu_mem_free(c->mem);
-	c->mem = NULL;
-	vu_inflight_free(c->inflight);
-	c->inflight = NULL;
-	vm_transfer_free(c->transfer);
-	c->transfer = NULL;
-	c->moved_in = 0;
-	c->has_features = false;
-	c->features = 0;
-	c->protocol_features = 0;
-	c->status = 0;
-	c->peer_is_qemu = false;
-	c->config_due = false;
-	vm_set_mtu(c, 0);
-	vu_conn_close(&c->conn);
-}
-
-static void close_pending(struct vm_control *c)
-{
-	loop_unwatch(c->pending_watch);
-	c->pending_watch = NULL;
-	vu_conn_close(&c->pending);
-}
-
-/* The pending connection becomes the one. It may hold a message that was read already. */
-static int promote(struct vm_control *c)
-{
-	int ret;
-
-	if (c->conn.fd >= 0) {
-		vm_log(c, LOG_INFO, "a new front-end (pid %d) replaces the one of pid %d",
-		       c->pending.pid, c->conn.pid);
-		disconnect(c);
-	} else {
-		vm_log(c, LOG_INFO, "front-end connected (pid %d)", c->pending.pid);
-	}
-	loop_unwatch(c->pending_watch);
-	c->pending_watch = NULL;
-	c->conn = c->pending;
-	c->peer_is_qemu = vm_peer_is_qemu(c->conn.pid);
-	c->pending.fd = -1;
-	c->pending.have = 0;
-	c->pending.msg.n_fds = 0;
-	c->connections++;
-	ret = loop_watch(c->loop, &c->conn_watch, c->conn.fd, EPOLLIN, on_conn, c);
-	if (ret) {
-		vm_log(c, LOG_WARN, "can't watch the connection: %s; closed", strerror(-ret));
-		disconnect(c);
-	}
-	return ret;
-}
-
-/* Handles the message in c->conn. False: it ended the connection. */
-static bool handle(struct vm_control *c)
-{
-	char why[256];
-
-	if (vu_msg_handle(c, why, sizeof(why))) {
-		vm_log(c, LOG_WARN, "%s; connection closed", why);
-		disconnect(c);
-		return false;
-	}
-	return true;
-}
-
-static void on_conn(void *arg, uint32_t events)
-{
-	struct vm_control *c = arg;
-	unsigned i;
-	int ret;
-
-	(void)events; /* errors and hang-ups show when we read */
-	for (i = 0; i < MESSAGES_PER_TURN; i++) {
-		ret = vu_conn_read(&c->conn);
-		if (!ret)
-			break;
-		if (ret < 0) {
-			if (ret == -ENOTCONN)
-				vm_log(c, LOG_INFO, "front-end disconnected");
-			else
-				vm_log(c, LOG_WARN, "%s; connection closed", c->conn.why);
-			disconnect(c);
-			break;
-		}
-		if (!handle(c))
-			break;
-	}
-	tell_change(c);
-}
-
-static void on_pending(void *arg, uint32_t events)
-{
-	struct vm_control *c = arg;
-	int ret = vu_conn_read(&c->pending);
-
-	(void)events;
-	if (!ret)
-		return;
-	if (ret < 0) {
-		if (ret != -ENOTCONN)
-			vm_log(c, LOG_WARN, "second connection: %s; closed", c->pending.why);
-		close_pending(c);
-		return;
-	}
-	if (!promote(c))
-		handle(c);
-	tell_change(c);
-}
-
-static void on_retry(void *arg, uint32_t events)
-{
-	struct vm_control *c = arg;
-
-	(void)events;
-	loop_unwatch(c->retry_watch);
-	c->retry_watch = NULL;
-	loop_change(c->listen_watch, EPOLLIN);
-}
-
-/* Without a file descriptor to spare, the waiting peer would have us called again at once. */
-static void accept_later(struct vm_control *c, int error)
-{
-	vm_log(c, LOG_WARN, "can't accept a front-end: %s", strerror(-error));
-	if (!c->retry_watch && !loop_timer(c->loop, &c->retry_watch, RETRY_MS, on_retry, c))
-		loop_change(c->listen_watch, 0);
-}
-
-static void on_listen(void *arg, uint32_t events)
-{
-	struct vm_control *c = arg;
-	struct vu_conn *next = &c->pending;
-	int ret;
-
-	(void)events;
-	close_pending(c);
-	ret = vu_sock_accept(c->listen_fd, next);
-	if (ret) {
-		if (ret != -EAGAIN && ret != -ECONNABORTED && ret != -EINTR)
-			accept_later(c, ret);
-		return;
-	}
-	if (c->conn.fd < 0) {
-		promote(c);
-		tell_change(c);
-		return;
-	}
-	ret = loop_watch(c->loop, &c->pending_watch, next->fd, EPOLLIN, on_pending, c);
-	if (ret) {
-		vm_log(c, LOG_WARN, "can't watch a connection: %s; closed", strerror(-ret));
-		close_pending(c);
-	}
 }
 
 static void init_port(struct vm *vm, const struct vm_options *opt, uint32_t id,
@@ -347,31 +157,22 @@ int vm_new(struct vm **out, struct loop *loop, const struct vm_options *opt, uin
 	memcpy(c->mac, opt->mac, sizeof(c->mac));
 	c->link = (struct vm_link)VM_LINK_UNKNOWN;
 	c->was_mtu = vm->mtu = opt->mtu;
-	c->conn.fd = c->pending.fd = c->listen_fd = c->log_fd = -1;
+	c->conn.fd = c->pending.fd = c->listen_fd = c->dial_fd = c->log_fd = -1;
 	c->log_room = LOG_BURST;
 	c->log_at = now_ms();
 	vm_rings_init(c);
-	ret = vu_sock_listen(opt->name, opt->socket);
-	if (ret < 0) {
+	ret = vm_conn_open(c, opt);
+	if (ret) {
 		vm_free(vm);
 		return ret;
 	}
-	snprintf(c->socket, sizeof(c->socket), "%s", opt->socket);
-	c->listen_fd = ret;
 	*out = vm;
 	return 0;
 }
 
 int vm_listen(struct vm *vm)
 {
-	struct vm_control *c = vm->control;
-	int ret;
-
-	ret = loop_watch(c->loop, &c->listen_watch, c->listen_fd, EPOLLIN, on_listen, c);
-	if (ret)
-		log_error("vm %s: can't watch socket %s: %s", vm->port.name, c->socket,
-			  strerror(-ret));
-	return ret;
+	return vm_conn_start(vm->control);
 }
 
 void vm_free(struct vm *vm)
@@ -381,14 +182,7 @@ void vm_free(struct vm *vm)
 	if (!vm)
 		return;
 	c = vm->control;
-	loop_unwatch(c->retry_watch);
-	loop_unwatch(c->listen_watch);
-	close_pending(c);
-	disconnect(c);
-	if (c->listen_fd >= 0) {
-		unlink(c->socket);
-		close(c->listen_fd);
-	}
+	vm_conn_close(c);
 	/* A worker may still be looking at the port that its owner has just unpublished. */
 	rcu_wait();
 	free(c);
@@ -411,15 +205,11 @@ void vm_on_move(struct vm *vm, const struct vm_carrier *carrier, void *arg)
 static void close_port(struct vm_control *c)
 {
 	c->closed = true;
-	loop_unwatch(c->retry_watch);
-	loop_unwatch(c->listen_watch);
-	c->retry_watch = c->listen_watch = NULL;
-	close_pending(c);
-	disconnect(c);
+	vm_conn_stop(c, "its eventfd made vxsd wait");
 	log_warn("vm %s: closed: the front-end's eventfd made vxsd wait, which only a hostile one "
 		 "does; `vxsctl port del` and `port add` open it again",
 		 c->vm->port.name);
-	tell_change(c);
+	vm_tell_change(c);
 }
 
 void vm_broken(struct vm *vm)
@@ -430,8 +220,9 @@ void vm_broken(struct vm *vm)
 		vm_log(c, LOG_WARN,
 		       "the guest's memory is gone (its file was cut short, or the file system is "
 		       "full); connection closed");
-		disconnect(c);
-		tell_change(c);
+		vm_disconnect(c, "the guest's memory was gone: its file was cut short, or the "
+				 "file system is full");
+		vm_tell_change(c);
 		return;
 	}
 	if (c->log && vu_log_is_lost(c->log)) {
@@ -439,13 +230,14 @@ void vm_broken(struct vm *vm)
 		       "the dirty log is gone (its file was cut short, or the file system is "
 		       "full): "
 		       "a migration would lose memory; connection closed");
-		disconnect(c);
-		tell_change(c);
+		vm_disconnect(c, "the dirty log was gone: its file was cut short, or the file "
+				 "system is full");
+		vm_tell_change(c);
 		return;
 	}
 	vm_rings_tell_broken(c);
 	vm_rings_want_again(c);
 	if (c->offended && !c->closed)
 		close_port(c);
-	tell_change(c);
+	vm_tell_change(c);
 }

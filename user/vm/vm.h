@@ -56,6 +56,11 @@ enum vm_offloads { VM_OFFLOADS_ALL, VM_OFFLOADS_CSUM, VM_OFFLOADS_NONE };
 /* Whether single queues may be reset; auto: by front-ends that tell us (vm_peer_is_qemu()). */
 enum vm_ring_reset { VM_RING_RESET_AUTO, VM_RING_RESET_ON, VM_RING_RESET_OFF };
 
+/* Who calls: the front-end calls vxsd, which listens, or vxsd calls the front-end. */
+enum vm_role { VM_SERVER, VM_CLIENT };
+
+#define VM_FD_MIN 3 /* of fd=: those below are vxsd's own stdin, stdout and stderr */
+
 /* Bytes of an IP packet that mtu= and NET_SET_MTU may say (virtio 1.2, 5.1.4.1). */
 #define VM_MTU_MIN 68u
 #define VM_MTU_MAX 65535
@@ -75,8 +80,10 @@ struct vm_link {
 struct vm_options {
 	char name[VXS_NAME_SIZE];
 	char socket[108]; /* "" for RUN-DIR/NAME.sock */
-	unsigned queues;  /* queue pairs, 1 to PORT_QUEUES_MAX */
-	uint8_t mac[6];   /* all zero: learn */
+	enum vm_role role;
+	int fd;          /* an open socket to use instead, VM_FD_MIN or more; 0: none */
+	unsigned queues; /* queue pairs, 1 to PORT_QUEUES_MAX */
+	uint8_t mac[6];  /* all zero: learn */
 	enum vm_offloads offloads;
 	enum vm_ring_reset ring_reset;
 	unsigned mtu;  /* VM_MTU_MIN to VM_MTU_MAX; 0: not said */
@@ -84,21 +91,22 @@ struct vm_options {
 };
 
 /**
- * vm_new() - make a VM's port and listen on its socket
+ * vm_new() - make a VM's port and its socket, on which it listens unless it is the client
  * @out:  where it goes
  * @loop: the control thread's loop, in which messages will be handled
  * @opt:  what the user asked for; @opt->socket is set
  * @id:   the port's number
  * @stats: its entry of the map port_stats
  *
- * Logs the reason when it fails. The caller sets port.worker[] before vm_listen(). Control thread.
+ * Logs the reason when it fails. The caller sets port.worker[] before vm_listen(). An fd of @opt is
+ * the VM's once 0 is returned. Control thread.
  *
  * Return: 0 or -errno (-EADDRINUSE if something listens on the socket already).
  */
 int vm_new(struct vm **out, struct loop *loop, const struct vm_options *opt, uint32_t id,
 	   struct vxs_port_stats *stats);
 
-/** vm_listen() - accept front-ends from now on; port.worker[] is set. */
+/** vm_listen() - accept front-ends, or call one, from now on; port.worker[] is set. */
 int vm_listen(struct vm *vm);
 
 /** vm_free() - close, stop the queues, wait for workers, remove the socket. NULL is fine. */
@@ -138,10 +146,14 @@ struct vm_queue_state {
 
 struct vm_state {
 	const char *socket;
+	enum vm_role role;
 	bool connected;
-	bool running; /* at least one queue of each direction runs */
+	bool over;         /* it was given one connection, which has ended */
+	const char *ended; /* why the last connection ended; NULL: none did */
+	bool running;      /* at least one queue of each direction runs */
 	int peer_pid;
-	uint64_t offered, features, protocol_features; /* @features: the negotiated ones */
+	uint64_t offered, asked, features; /* @asked: by SET_FEATURES, @features: agreed */
+	uint64_t protocol_offered, protocol_asked, protocol_features;
 	unsigned regions;
 	uint64_t memory; /* bytes */
 	unsigned queues; /* pairs */
@@ -159,6 +171,8 @@ struct vm_state {
 };
 
 void vm_state(const struct vm *vm, struct vm_state *state);
+/** vm_count_running() - pairs of queues that carry frames both ways. */
+unsigned vm_count_running(const struct vm *vm);
 /** vm_queue_state() - of virtqueue @index (0 to 2 * queues - 1). */
 void vm_queue_state(const struct vm *vm, unsigned index, struct vm_queue_state *state);
 

@@ -40,9 +40,16 @@ struct vm_control {
 	struct vm *vm;
 	struct loop *loop;
 	unsigned n_rings;
-	char socket[108];
-	int listen_fd;
-	struct loop_watch *listen_watch, *retry_watch;
+
+	enum vm_role role;
+	bool once;        /* a connection was given (fd=): when it ends, none can come again */
+	bool over;        /* and it has ended */
+	bool made_socket; /* we made @socket's file, and remove it */
+	char socket[108]; /* its path; "fd N" if it has none */
+	int listen_fd;    /* -1: none */
+	int dial_fd;      /* client: not connected yet; -1: none. @once: the given one */
+	int dial_error;   /* of the last call of the front-end, which was logged; 0: none */
+	struct loop_watch *listen_watch, *retry_watch, *dial_alarm;
 
 	struct vu_conn conn; /* the front-end */
 	struct loop_watch *conn_watch;
@@ -50,10 +57,12 @@ struct vm_control {
 	struct vu_conn pending; /* a second one that has not said anything yet */
 	struct loop_watch *pending_watch;
 	uint64_t connections;
+	char ended[256]; /* why the last one ended; "": none did */
 
 	bool has_features;
 	uint64_t features, protocol_features;
-	uint8_t status; /* SET_STATUS: VIRTIO_CONFIG_S_*, but for NEEDS_RESET */
+	uint8_t status;                 /* SET_STATUS: VIRTIO_CONFIG_S_*, but for NEEDS_RESET */
+	uint64_t asked, asked_protocol; /* what the last front-end wanted, granted or refused */
 	enum vm_offloads offloads;
 	enum vm_ring_reset ring_reset;
 	bool postcopy_option;          /* postcopy= */
@@ -103,6 +112,24 @@ struct vm_control {
 __attribute__((format(printf, 3, 4))) void vm_log(struct vm_control *c, enum log_level level,
 						  const char *format, ...);
 
+/** vm_tell_change() - call vm->changed if what users see has changed. */
+void vm_tell_change(struct vm_control *c);
+
+/**
+ * vm_conn_open() - make the socket that the front-end comes by, or take the one that was given
+ *
+ * Logs the reason when it fails. vm_conn.c; control thread. Return: 0 or -errno.
+ */
+int vm_conn_open(struct vm_control *c, const struct vm_options *opt);
+/** vm_conn_start() - listen, or call the front-end, from now on. Logs. 0 or -errno. */
+int vm_conn_start(struct vm_control *c);
+/** vm_conn_stop() - hang up for the reason @why, and let nobody in again. */
+void vm_conn_stop(struct vm_control *c, const char *why);
+/** vm_conn_close() - vm_conn_stop(), and close the socket; its file goes if we made it. */
+void vm_conn_close(struct vm_control *c);
+/** vm_disconnect() - forget the front-end and all that it gave us, but for @why it went. */
+void vm_disconnect(struct vm_control *c, const char *why);
+
 /* vm_ring.c: start, stop and pause. Indexes are checked by the caller. */
 void vm_rings_init(struct vm_control *c);
 void vm_rings_pause(struct vm_control *c, unsigned first, unsigned n);
@@ -134,6 +161,10 @@ bool vm_peer_is_qemu(int pid);
 
 /** vm_status() - the device status (virtio 1.2, 2.1) as GET_STATUS says it. */
 uint8_t vm_status(const struct vm_control *c);
+
+/** vm_why_not() - the first thing that keeps frames from passing, in words; NULL: they pass
+ * (vm_why.c). Control thread. */
+const char *vm_why_not(struct vm_control *c);
 
 /** vm_features() - virtio features that we offer to this VM's front-end (vm_offer.c). */
 uint64_t vm_features(const struct vm_control *c);

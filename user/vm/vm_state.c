@@ -1,61 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What users are shown of a VM's port: its front-end, its queues, and why no traffic passes. */
-#include <stdio.h>
+/* What users are shown of a VM's port: its front-end, what was agreed with it, its queues. */
 #include <linux/virtio_config.h>
 
 #include "vm/vm_control.h"
 
-/* QEMU leaves the guest's device stopped when its MTU is refused. */
-static const char *why_mtu(struct vm_control *c)
+unsigned vm_count_running(const struct vm *vm)
 {
-	snprintf(c->why_not, sizeof(c->why_not), "the front-end's MTU of %llu was refused: %s",
-		 (unsigned long long)c->mtu_refused, vm_mtu_remedy(c));
-	return c->why_not;
-}
+	const struct vm_control *c = vm->control;
+	unsigned i, n = 0;
 
-/* The first thing that keeps frames from passing, seen from the front-end's side to the guest's. */
-static const char *why_not(struct vm_control *c)
-{
-	bool started[2] = {false, false}, enabled[2] = {false, false};
-	unsigned i, idle[2] = {0, 0};
-
-	if (c->closed)
-		return "closed: its front-end made vxsd wait; delete the port and add it again";
-	if (c->conn.fd < 0) {
-		snprintf(c->why_not, sizeof(c->why_not), "no front-end is connected to %s",
-			 c->socket);
-		return c->why_not;
-	}
-	if (!c->mem && c->mtu_refused)
-		return why_mtu(c);
-	if (!c->mem)
-		return "the guest's driver has not started yet, or its memory is not shared "
-		       "(QEMU: memory-backend with share=on)";
-	for (i = 0; i < c->n_rings; i++) {
-		const struct vq *q = c->ring[i].q;
-		uint32_t broken = q ? __atomic_load_n(&q->broken, __ATOMIC_RELAXED) : VQ_OK;
-
-		if (broken) {
-			snprintf(c->why_not, sizeof(c->why_not), "queue %u broke: %s", i,
-				 vq_broken_text(broken));
-			return c->why_not;
-		}
-		if (!q)
-			continue;
-		started[i & 1] = true;
-		if (vm_ring_is_enabled(c, i))
-			enabled[i & 1] = true;
-		else
-			idle[i & 1] = i;
-	}
-	if ((!started[0] || !started[1]) && c->mtu_refused)
-		return why_mtu(c);
-	if (!started[0] || !started[1])
-		return "the guest's driver has not started the queues";
-	if (enabled[0] && enabled[1])
-		return NULL;
-	snprintf(c->why_not, sizeof(c->why_not), "queue %u is not enabled", idle[enabled[0]]);
-	return c->why_not;
+	for (i = 0; i < c->n_rings; i += 2)
+		n += c->ring[i].q && vm_ring_is_enabled(c, i) && c->ring[i + 1].q &&
+		     vm_ring_is_enabled(c, i + 1);
+	return n;
 }
 
 uint8_t vm_status(const struct vm_control *c)
@@ -103,8 +60,14 @@ void vm_state(const struct vm *vm, struct vm_state *state)
 		.connected = c->conn.fd >= 0,
 		.running = vm_rings_run(c),
 		.peer_pid = c->conn.fd >= 0 ? c->conn.pid : 0,
-		.features = c->features,
+		.role = c->role,
+		.over = c->over,
+		.ended = c->ended[0] ? c->ended : NULL,
 		.offered = vm_features(c),
+		.asked = c->asked,
+		.features = c->features,
+		.protocol_offered = vm_protocol_features(c),
+		.protocol_asked = c->asked_protocol,
 		.protocol_features = c->protocol_features,
 		.queues = c->n_rings / 2,
 		.spread = __atomic_load_n(&vm->n_out, __ATOMIC_RELAXED),
@@ -117,7 +80,7 @@ void vm_state(const struct vm *vm, struct vm_state *state)
 		.moved_from = c->moved_from,
 		.moved_addresses = c->moved_in ? c->moved_addresses : 0,
 		.status = status_text(c),
-		.why_not = why_not(c),
+		.why_not = vm_why_not(c),
 	};
 	if (!c->mem)
 		return;

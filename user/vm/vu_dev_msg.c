@@ -22,6 +22,7 @@ int msg_set_features(struct request *q)
 {
 	uint64_t wanted = q->m->payload.u64, odd = wanted & ~vm_features(q->c);
 
+	q->c->asked = wanted;
 	if (odd)
 		return msg_refuse(q, "features 0x%" PRIx64 " were not offered", odd);
 	q->c->features = wanted;
@@ -39,6 +40,7 @@ int msg_set_protocol_features(struct request *q)
 {
 	uint64_t wanted = q->m->payload.u64, odd = wanted & ~vm_protocol_features(q->c);
 
+	q->c->asked_protocol = wanted;
 	if (odd)
 		return msg_refuse(q, "protocol features 0x%" PRIx64 " were not offered", odd);
 	if (wanted & P(INBAND_NOTIFICATIONS) && (~wanted & (P(BACKEND_REQ) | P(REPLY_ACK))))
@@ -83,10 +85,11 @@ int msg_get_queue_num(struct request *q)
  */
 int msg_net_set_mtu(struct request *q)
 {
-	uint64_t mtu = q->m->payload.u64;
+	uint64_t mtu = q->m->payload.u64, before = q->c->mtu_refused;
 
 	q->refused = !mtu || vm_set_mtu(q->c, mtu);
-	if (q->refused)
+	/* QEMU says it again for each pair of queues */
+	if (q->refused && (!mtu || mtu != before))
 		vm_log(q->c, LOG_WARN,
 		       "the front-end wants an MTU of %" PRIu64 ", which is refused: %s", mtu,
 		       vm_mtu_remedy(q->c));

@@ -3,6 +3,7 @@
 #include "vm/vu_sock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -142,15 +143,66 @@ err:
 	return ret;
 }
 
-int vu_sock_accept(int listen_fd, struct vu_conn *c)
+int vu_sock_dial(int *fd, const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	if (*fd < 0)
+		*fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (*fd < 0)
+		return -errno;
+	return connect(*fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+}
+
+/* The path that a socket listens on, if it has one that a file system knows. */
+static void find_path(int fd, char *path, size_t size)
+{
+	struct sockaddr_un address = {};
+	socklen_t len = sizeof(address);
+
+	if (!getsockname(fd, (struct sockaddr *)&address, &len) && address.sun_path[0] == '/')
+		snprintf(path, size, "%.*s", (int)sizeof(address.sun_path), address.sun_path);
+	else
+		snprintf(path, size, "fd %d", fd);
+}
+
+int vu_sock_adopt(const char *name, int fd, bool *listens, char *path, size_t size)
+{
+	struct sockaddr_un peer;
+	int accepts = 0, ret = 0;
+	socklen_t len = sizeof(accepts);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts, &len) < 0)
+		ret = -errno;
+	len = sizeof(peer);
+	if (!ret && !accepts && getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
+		ret = -errno;
+	/* accept() must not wait if somebody else who has this socket was quicker */
+	if (!ret &&
+	    (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || (accepts && fcntl(fd, F_SETFL, O_NONBLOCK) < 0)))
+		ret = -errno;
+	if (ret) {
+		log_error("vm %s: can't use fd %d: %s; give a Unix stream socket that listens or "
+			  "is connected",
+			  name, fd, strerror(-ret));
+		return ret;
+	}
+	*listens = accepts;
+	if (accepts)
+		find_path(fd, path, size);
+	else
+		snprintf(path, size, "fd %d", fd);
+	return 0;
+}
+
+void vu_conn_open(struct vu_conn *c, int fd)
 {
 	struct ucred peer = {0};
 	socklen_t len = sizeof(peer);
-	int fd;
 
-	fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd < 0)
-		return -errno;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
 		peer.pid = 0;
 	c->fd = fd;
@@ -158,6 +210,15 @@ int vu_sock_accept(int listen_fd, struct vu_conn *c)
 	c->pid = peer.pid;
 	c->msg.n_fds = 0;
 	c->why[0] = 0;
+}
+
+int vu_sock_accept(int listen_fd, struct vu_conn *c)
+{
+	int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return -errno;
+	vu_conn_open(c, fd);
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 #ifndef VU_SOCK_H
 #define VU_SOCK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,8 +46,33 @@ int vu_sock_listen(const char *name, const char *path);
 /** vu_sock_remedy() - what a user can do about an error of vu_sock_listen(). */
 const char *vu_sock_remedy(int err);
 
+/**
+ * vu_sock_dial() - call the front-end that listens at @path, without waiting
+ * @fd:   -1, or where an earlier try left it; kept for the next try when it fails
+ * @path: where
+ *
+ * Return: 0: *@fd is connected; -errno: -ENOENT, -ECONNREFUSED (nobody listens), -EAGAIN (it has
+ * too many calls to answer), ...
+ */
+int vu_sock_dial(int *fd, const char *path);
+
+/**
+ * vu_sock_adopt() - make ready a socket that we were given
+ * @name: whose it is, for the log
+ * @fd:   a Unix stream socket; stays the caller's
+ * @listens: set: whether it listens, or is connected
+ * @path: where its path goes if it has one, else "fd N"
+ * @size: bytes of room there
+ *
+ * Logs reason and remedy when it fails. Return: 0 or -errno (-ENOTCONN: neither of both).
+ */
+int vu_sock_adopt(const char *name, int fd, bool *listens, char *path, size_t size);
+
 /** vu_sock_accept() - take a waiting front-end into @c; -EAGAIN if there is none, or -errno. */
 int vu_sock_accept(int listen_fd, struct vu_conn *c);
+
+/** vu_conn_open() - begin a connection on @fd, which is @c's from now on. */
+void vu_conn_open(struct vu_conn *c, int fd);
 
 /**
  * vu_conn_read() - read on until a message is whole
