@@ -31,10 +31,10 @@ static struct child vxsd;
 
 static inline unsigned long long vms_now(void)
 {
-	struct timespec t;
+	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000ull + t.tv_nsec / 1000000;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000ull + now.tv_nsec / 1000000;
 }
 
 /** vms_start() - start the switch; @bare: without any capability, so without BPF. */
