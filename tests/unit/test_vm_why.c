@@ -56,6 +56,8 @@ static void test_way_up(void)
 	peer_setup(2);
 	CU_ASSERT(says("no front-end is connected to /"));
 	peer_connect();
+	CU_ASSERT(says("the front-end has not said anything yet"));
+	peer_get(VHOST_USER_GET_FEATURES);
 	CU_ASSERT(says("driver has not started yet"));
 	peer_u64(VHOST_USER_SET_FEATURES, VERSION_1 | BIT30);
 	CU_ASSERT(says("memory is not shared (QEMU: memory-backend with share=on)"));

@@ -60,7 +60,7 @@ static void test_start_stop(void)
 	peer_setup(2);
 	CU_ASSERT_PTR_NOT_NULL(strstr(state().why_not, "no front-end is connected to /"));
 	peer_connect();
-	CU_ASSERT_STRING_EQUAL(state().why_not, "the guest's driver has not started yet");
+	CU_ASSERT_STRING_EQUAL(state().why_not, "the front-end has not said anything yet");
 	peer_memory_at(PEER_UVA);
 	CU_ASSERT_PTR_NOT_NULL(strstr(state().why_not, "driver has not started"));
 	peer_start(4);

@@ -100,6 +100,7 @@ static int promote(struct vm_control *c)
 	c->pending.fd = -1;
 	c->pending.have = 0;
 	c->pending.msg.n_fds = 0;
+	c->heard = false;
 	c->asked = c->asked_protocol = 0;
 	c->connections++;
 	ret = loop_watch(c->loop, &c->conn_watch, c->conn.fd, EPOLLIN, on_conn, c);
@@ -115,6 +116,7 @@ static bool handle(struct vm_control *c)
 {
 	char why[256];
 
+	c->heard = true;
 	if (vu_msg_handle(c, why, sizeof(why))) {
 		vm_log(c, LOG_WARN, "%s; connection closed", why);
 		vm_disconnect(c, why);

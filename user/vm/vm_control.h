@@ -56,6 +56,7 @@ struct vm_control {
 	bool peer_is_qemu;      /* see vm_peer_is_qemu(); false: there is none */
 	struct vu_conn pending; /* a second one that has not said anything yet */
 	struct loop_watch *pending_watch;
+	bool heard; /* it has sent a message */
 	uint64_t connections;
 	char ended[256]; /* why the last one ended; "": none did */
 

@@ -151,6 +151,11 @@ const char *vm_why_not(struct vm_control *c)
 		return "closed: its front-end made vxsd wait; delete the port and add it again";
 	if (c->conn.fd < 0)
 		return why_not_connected(c);
+	if (!c->heard && c->role == VM_CLIENT)
+		return "the front-end has not said anything yet: it may be busy with another "
+		       "back-end";
+	if (!c->heard)
+		return "the front-end has not said anything yet";
 	if (!c->mem && c->mtu_refused)
 		return why_mtu(c);
 	if (!c->mem && !c->has_features)
