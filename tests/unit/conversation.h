@@ -102,6 +102,7 @@ static inline unsigned talk_write(struct talk_step step[TALK_STEPS])
 /* A new one, of which the peer keeps nothing but what the back-end gets; @memory stays its own. */
 static inline int talk_open(enum talk_fd kind, int memory)
 {
+	static int other = -1; /* end of the last channel: only the back-end closes it as yet */
 	int fd = -1, pair[2];
 
 	switch (kind) {
@@ -112,7 +113,9 @@ static inline int talk_open(enum talk_fd kind, int memory)
 	case TALK_SOCKET:
 		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 			return -1;
-		close(pair[1]);
+		if (other >= 0)
+			close(other);
+		other = pair[1];
 		return pair[0];
 	case TALK_LOG:
 		fd = memfd_create("guest-log", MFD_CLOEXEC);
