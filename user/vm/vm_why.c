@@ -19,9 +19,11 @@
  *
  * - QEMU passes file descriptors of memory that it has mapped privately (share=off), too. Then the
  *   guest writes to pages that we will never see, and its rings stay as empty as they were made;
- *   but it kicks us, and a kick eventfd's count tells of that.
+ *   but it kicks us, and a kick eventfd's count tells of that. QEMU kicks once by itself.
  * - A driver starts its queues before its interface is up, and offers no buffer to receive into.
  */
+
+#define KICKS_OF_QEMU 1 /* when it starts a queue, whatever its guest does (7.2) */
 
 static const char *say(struct vm_control *c, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -77,15 +79,16 @@ static uint64_t count_kicks(int fd)
 	return at ? strtoull(at + strlen("eventfd-count:"), NULL, 16) : 0;
 }
 
-/* The guest's driver has never offered a buffer, as far as we can see. */
+/* The guest's driver has never offered a buffer, as far as we can see. Reads what it alone writes.
+ */
 static bool is_blank(const struct vq *q)
 {
-	static const uint8_t none[sizeof(struct vring_desc)];
+	static const struct vring_desc none;
 
 	if (q->packed)
-		return !memcmp(q->ring, none, sizeof(none));
+		return !guest_read64(&q->ring->addr);
 	return !__atomic_load_n(&q->avail->idx, __ATOMIC_RELAXED) &&
-	       !memcmp(q->desc, none, sizeof(none));
+	       !memcmp(q->desc, &none, sizeof(none));
 }
 
 /* Everything runs, as messages go: what does the guest's memory say? */
@@ -103,7 +106,7 @@ static const char *why_nothing_moves(struct vm_control *c)
 			continue;
 		if (!is_blank(q))
 			buffers |= !(i & 1);
-		else if (count_kicks(c->ring[i].kick_fd))
+		else if (count_kicks(c->ring[i].kick_fd) > KICKS_OF_QEMU)
 			return say(c,
 				   "the guest's memory is not shared (QEMU: memory-backend with "
 				   "share=on): it notified us of queue %u, but that is empty",
@@ -111,7 +114,7 @@ static const char *why_nothing_moves(struct vm_control *c)
 	}
 	return buffers ? NULL
 		       : "the guest offers no buffers to receive into: its network interface is "
-			 "down, or its driver not ready";
+			 "down, its driver not ready, or its memory not shared";
 }
 
 static const char *why_rings(struct vm_control *c)
