@@ -12,6 +12,7 @@
 #include "switch/fdb.h"
 #include "switch/rcu.h"
 #include "vm/vm_control.h"
+#include "vm/vu_inflight.h"
 #include "vm/vu_log.h"
 
 #define LOG_BURST    20   /* lines a VM may log at once, */

@@ -9,8 +9,8 @@
 #include "control/loop.h"
 #include "vm/vm_control.h"
 #include "vm/vm_transfer.h"
-#include "vm/vu_inflight.h"
 #include "vm/vu_back.h"
+#include "vm/vu_inflight.h"
 #include "vm/vu_log.h"
 #include "vm/vu_msg.h"
 
