@@ -13,8 +13,8 @@ static struct vm_state state(void)
 /* In numbers, as the specification has them. */
 #define ALWAYS                                                                                     \
 	(VERSION_1 | FEATURE(15) | FEATURE(16) | FEATURE(21) | FEATURE(24) | FEATURE(26) |         \
-	 FEATURE(27) | FEATURE(28) | FEATURE(29) | BIT30 | FEATURE(34) | FEATURE(35) |             \
-	 FEATURE(40) | FEATURE(63))
+	 FEATURE(27) | FEATURE(28) | FEATURE(29) | BIT30 | FEATURE(33) | FEATURE(34) |             \
+	 FEATURE(35) | FEATURE(40) | FEATURE(63))
 #define CSUM (FEATURE(0) | FEATURE(1))
 #define SEGMENTS                                                                                   \
 	(FEATURE(7) | FEATURE(8) | FEATURE(9) | FEATURE(10) | FEATURE(11) | FEATURE(12) |          \

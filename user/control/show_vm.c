@@ -56,6 +56,7 @@ static const struct feature {
 	{VIRTIO_F_RING_PACKED, .name = "ring_packed"},
 	{VIRTIO_F_IN_ORDER, .name = "in_order"},
 	{VIRTIO_F_RING_RESET, .name = "ring_reset"},
+	{VIRTIO_F_ACCESS_PLATFORM, .name = "access_platform"},
 };
 
 #define N_FEATURES (sizeof(features) / sizeof(features[0]))

@@ -24,7 +24,9 @@ void vm_absent(struct vm *vm, uint64_t absent)
 {
 	struct vm_control *c = vm->control;
 
-	if (c->want)
+	if (absent & VU_ABSENT_IOVA)
+		vm_iotlb_miss(c, absent);
+	else if (c->want)
 		c->want(c, absent);
 }
 
@@ -33,14 +35,14 @@ void vm_rings_want_again(struct vm_control *c)
 {
 	unsigned i;
 
-	for (i = 0; c->want && i < c->n_rings; i++) {
+	for (i = 0; (c->want || c->iotlb) && i < c->n_rings; i++) {
 		const struct vq *q = c->ring[i].q;
 		uint64_t absent = q ? __atomic_load_n(&q->told, __ATOMIC_RELAXED) : 0;
 
 		if (!q)
 			absent = c->ring[i].absent;
 		if (absent)
-			c->want(c, absent);
+			vm_absent(c->vm, absent);
 	}
 }
 
@@ -75,4 +77,5 @@ void vm_addresses_arrived(struct vm_control *c)
 	for (i = 1; i < c->n_rings; i += 2)
 		if (c->ring[i].q && __atomic_load_n(&c->ring[i].q->told, __ATOMIC_RELAXED))
 			worker_wake(c->vm->port.worker[i / 2]);
+	vm_tell_change(c);
 }

@@ -73,7 +73,7 @@ struct vm_control {
 	bool config_due;               /* the front-end is still to hear of a change of these */
 	uint64_t mtu_refused;          /* what NET_SET_MTU said last, if that was refused */
 	struct vu_mem *mem;
-	struct vu_iotlb *iotlb;       /* with ACCESS_PLATFORM; NULL: addresses are physical */
+	struct vm_iotlb *iotlb;       /* with ACCESS_PLATFORM; NULL: addresses are physical */
 	struct vu_back *back;         /* SET_BACKEND_REQ_FD; NULL: none */
 	struct vu_log *log;           /* SET_LOG_BASE; NULL: none */
 	int log_fd;                   /* SET_LOG_FD; -1: none */
@@ -85,6 +85,7 @@ struct vm_control {
 	/*
 	 * Has absent memory brought, and calls vm_addresses_arrived() once it is there, or if it is
 	 * already: the queue may have looked before. May be asked again. NULL: none is ever absent.
+	 * What an IOTLB doesn't know is not its concern (vm_iotlb_miss()).
 	 */
 	void (*want)(struct vm_control *c, uint64_t absent);
 
@@ -166,6 +167,17 @@ uint8_t vm_status(const struct vm_control *c);
 /** vm_why_not() - the first thing that keeps frames from passing, in words; NULL: they pass
  * (vm_why.c). Control thread. */
 const char *vm_why_not(struct vm_control *c);
+
+/** vm_iotlb_reset() - SET_FEATURES: have an empty IOTLB, or none. All rings rest. 0 or -ENOMEM. */
+int vm_iotlb_reset(struct vm_control *c);
+/** vm_iotlb_close() - no IOTLB any more; no ring runs. */
+void vm_iotlb_close(struct vm_control *c);
+/** vm_iotlb_why() - why addresses can't be had, in words; NULL: they can. */
+const char *vm_iotlb_why(const struct vm_control *c);
+/** vm_iotlb_attach() - have c->mem use it; either is new only while no ring runs. */
+void vm_iotlb_attach(struct vm_control *c);
+/** vm_iotlb_miss() - ask the front-end what is at an address, unless that was just done. */
+void vm_iotlb_miss(struct vm_control *c, uint64_t absent);
 
 /** vm_features() - virtio features that we offer to this VM's front-end (vm_offer.c). */
 uint64_t vm_features(const struct vm_control *c);

@@ -200,6 +200,7 @@ int vm_rings_resume(struct vm_control *c, unsigned first, unsigned n, unsigned *
 
 	if (!c->has_features || !c->mem)
 		return 0;
+	vm_iotlb_attach(c);
 	for (i = first; i < first + n; i++) {
 		struct vm_ring *r = &c->ring[i];
 

@@ -128,6 +128,10 @@ static const char *why_rings(struct vm_control *c)
 
 		if (broken)
 			return say(c, "queue %u broke: %s", i, vq_broken_text(broken));
+		if (c->ring[i].absent)
+			return say(c, "queue %u is in memory that is not there yet", i);
+		if (c->ring[i].misplaced)
+			return say(c, "queue %u is not in the guest's memory, or not aligned", i);
 		if (!q)
 			continue;
 		started[i & 1] = true;
@@ -165,5 +169,7 @@ const char *vm_why_not(struct vm_control *c)
 		return "the guest's driver has not started yet";
 	if (!c->mem)
 		return "the guest's memory is not shared (QEMU: memory-backend with share=on)";
+	if (vm_iotlb_why(c))
+		return vm_iotlb_why(c);
 	return why_rings(c);
 }

@@ -20,7 +20,7 @@ static bool is_aligned(const void *p, uintptr_t to)
 	return !((uintptr_t)p & (to - 1));
 }
 
-/* A part of the ring; 0 and *@part, -EFAULT, or -EAGAIN and setup->absent. */
+/* A part of the ring: 0 and *@part, -EFAULT, or -EAGAIN and setup->absent. */
 static int find_part(struct vq_setup *s, uint64_t addr, uint64_t len, bool write, unsigned align,
 		     void *part)
 {
@@ -168,6 +168,7 @@ int vq_new(struct vq **out, struct vq_setup *setup)
 	q->enabled = setup->enabled;
 	q->call_fd = setup->call_fd;
 	q->cursor.write = setup->out;
+	q->iova = setup->mem->iotlb;
 	err = q->packed ? begin_packed(q, setup->base) : begin_split(q, setup->base);
 	if (!err)
 		err = q->packed ? place_packed(q, setup) : place_split(q, setup);

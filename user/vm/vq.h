@@ -78,6 +78,7 @@ struct vq_chain {
 struct vq {
 	/* constant while published */
 	bool packed; /* @ring, @driver, @device; else @desc, @avail, @used */
+	bool iova;   /* cursors are worth something for a batch only: see vq_begin() */
 	struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
@@ -131,7 +132,10 @@ struct vq {
 	uint64_t calls;          /* notifications sent; statistics */
 };
 
-/* What vq_new() needs, all checked by it. Addresses are the front-end's (uva). */
+/*
+ * What vq_new() needs, all checked by it. Addresses are the front-end's (uva), or I/O addresses if
+ * @mem has an IOTLB.
+ */
 struct vq_setup {
 	const struct vu_mem *mem;
 	uint64_t desc_uva, avail_uva, used_uva;
@@ -177,6 +181,18 @@ const char *vq_broken_text(enum vq_broken why);
 static inline void vq_break(struct vq *q, enum vq_broken why)
 {
 	__atomic_store_n(&q->broken, why, __ATOMIC_RELEASE);
+}
+
+/*
+ * An entry of an IOTLB that is removed must be out of use once all workers were quiet: so no cursor
+ * outlives the batch that it was used for.
+ */
+static inline void vq_begin(struct vq *q)
+{
+	if (__builtin_expect(q->iova, 0)) {
+		vu_cursor_forget(&q->cursor);
+		vu_cursor_forget(&q->tables);
+	}
 }
 
 /** vq_missing() - what @c didn't find is absent (VQ_ABSENT), or no address of guest memory. */

@@ -135,6 +135,7 @@ unsigned vq_packed_in(struct vq *q, struct vxs_port_stats *stats, struct batch *
 	take_begin(b);
 	if (q->broken)
 		return 0;
+	vq_begin(q);
 	q->left = q->size;
 	if (!is_avail(q))
 		return 0;

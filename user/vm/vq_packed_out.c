@@ -259,6 +259,7 @@ unsigned vq_packed_out(struct vq *q, struct vxs_port_stats *stats, const struct 
 	unsigned i = 0;
 
 	pthread_spin_lock(&q->lock);
+	vq_begin(q);
 	first = avail_place(q);
 	count.calls = -q->calls;
 	q->left = q->size;

@@ -130,6 +130,7 @@ unsigned vq_split_in(struct vq *q, struct vxs_port_stats *stats, struct batch *b
 	take_begin(b);
 	if (q->broken)
 		return 0;
+	vq_begin(q);
 	n = (uint16_t)(__atomic_load_n(&q->avail->idx, __ATOMIC_ACQUIRE) - q->avail_at);
 	if (!n)
 		return 0;

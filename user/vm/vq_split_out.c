@@ -230,6 +230,7 @@ unsigned vq_split_out(struct vq *q, struct vxs_port_stats *stats, const struct b
 	unsigned i = 0;
 
 	pthread_spin_lock(&q->lock);
+	vq_begin(q);
 	used_was = q->used_at;
 	count.calls = -q->calls;
 	avail_idx = __atomic_load_n(&q->avail->idx, __ATOMIC_ACQUIRE);

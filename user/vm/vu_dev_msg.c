@@ -27,7 +27,7 @@ int msg_set_features(struct request *q)
 		return msg_refuse(q, "features 0x%" PRIx64 " were not offered", odd);
 	q->c->features = wanted;
 	q->c->has_features = true;
-	return 0;
+	return vm_iotlb_reset(q->c) ? msg_refuse(q, "out of memory") : 0;
 }
 
 int msg_get_protocol_features(struct request *q)

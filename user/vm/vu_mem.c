@@ -255,19 +255,16 @@ static uint64_t absent_at(uint64_t addr, bool write)
 	return (addr & ~VU_ABSENT_MASK) | VU_ABSENT | (write ? VU_ABSENT_WRITE : 0);
 }
 
-bool vu_mem_find(const struct vu_mem *mem, uint64_t gpa, bool write, struct vu_window *w)
+/* What is there of a region around @off. */
+static bool find_in(const struct vu_mem *mem, const struct vu_region *r, uint64_t off, bool write,
+		    struct vu_window *w)
 {
-	const struct vu_region *r = vu_mem_region(mem, gpa);
-	const uint64_t *word;
+	const uint64_t *word = pages_of(mem, r);
 
-	w->absent = 0;
-	if (!r)
-		return false;
 	*w = (struct vu_window){.gpa = r->gpa, .size = r->size, .at = r->at};
-	word = pages_of(mem, r);
-	if (!word || find_run(r, word, gpa - r->gpa, w))
+	if (!word || find_run(r, word, off, w))
 		return true;
-	w->absent = absent_at(gpa, write);
+	w->absent = absent_at(r->gpa + off, write);
 	return false;
 }
 
@@ -281,6 +278,44 @@ static const struct vu_region *region_of_uva(const struct vu_mem *mem, uint64_t 
 	return NULL;
 }
 
+/* By way of the IOTLB. An entry for memory that has gone since is as good as none. */
+static bool find_iova(const struct vu_mem *mem, uint64_t iova, bool write, struct vu_window *w)
+{
+	const struct vu_iotlb_entry *e = vu_iotlb_find(mem->iotlb, iova);
+	const uint8_t need = write ? VHOST_USER_ACCESS_WO : VHOST_USER_ACCESS_RO;
+	const struct vu_region *r = NULL;
+	uint64_t off, before, behind;
+
+	if (e && e->perm & need)
+		r = region_of_uva(mem, e->uva + (iova - e->iova));
+	if (!r) {
+		w->absent = absent_at(iova, write) | VU_ABSENT_IOVA;
+		return false;
+	}
+	off = e->uva + (iova - e->iova) - r->uva;
+	if (!find_in(mem, r, off, write, w))
+		return false;
+	/* from here on @off counts from the window's beginning */
+	off -= w->gpa - r->gpa;
+	before = off < iova - e->iova ? off : iova - e->iova;
+	behind = w->size - 1 - off < e->last - iova ? w->size - 1 - off : e->last - iova;
+	w->at += off - before;
+	w->gpa = iova - before;
+	w->size = before + 1 + behind;
+	return true;
+}
+
+bool vu_mem_find(const struct vu_mem *mem, uint64_t gpa, bool write, struct vu_window *w)
+{
+	const struct vu_region *r;
+
+	w->absent = 0;
+	if (mem->iotlb)
+		return find_iova(mem, gpa, write, w);
+	r = vu_mem_region(mem, gpa);
+	return r && find_in(mem, r, gpa - r->gpa, write, w);
+}
+
 void *vu_mem_uva(const struct vu_mem *mem, uint64_t uva, uint64_t len)
 {
 	const struct vu_region *r = region_of_uva(mem, uva);
@@ -290,26 +325,51 @@ void *vu_mem_uva(const struct vu_mem *mem, uint64_t uva, uint64_t len)
 	return r->at + (uva - r->uva);
 }
 
+/* @addr to @addr + @len through windows one behind the other, which must be so here as well. */
+static int join(const struct vu_mem *mem, uint64_t addr, uint64_t len, bool write, uint8_t **at,
+		uint64_t *absent)
+{
+	uint64_t pos, end = addr + len;
+	struct vu_window w;
+	uint8_t *here;
+
+	*at = NULL;
+	for (pos = addr; pos != end; pos = w.gpa + w.size) {
+		if (!vu_mem_find(mem, pos, write, &w)) {
+			*absent = w.absent;
+			return w.absent ? -EAGAIN : -EFAULT;
+		}
+		here = w.at + (pos - w.gpa);
+		if (!*at)
+			*at = here;
+		else if (here != *at + (pos - addr))
+			return -EFAULT;
+		if (w.gpa + w.size - addr >= len)
+			break;
+	}
+	return 0;
+}
+
 int vu_mem_part(const struct vu_mem *mem, uint64_t addr, uint64_t len, bool write, void **at,
 		uint64_t *absent)
 {
-	const struct vu_region *r = region_of_uva(mem, addr);
-	const uint64_t *word;
-	uint64_t off, page, last, skip, from;
+	uint8_t *first, *again;
+	int ret;
 
-	if (!r || len > r->size - (addr - r->uva))
-		return -EFAULT;
-	off = addr - r->uva;
-	word = pages_of(mem, r);
-	skip = r->at - (uint8_t *)r->map;
-	last = (skip + off + len - 1) / VU_PAGE;
-	for (page = (skip + off) / VU_PAGE; word && page <= last; page++) {
-		if (has_page(word, page))
-			continue;
-		from = page * VU_PAGE;
-		*absent = absent_at(r->gpa + (from > skip ? from - skip : 0), write);
-		return -EAGAIN;
+	if (!mem->iotlb) {
+		const struct vu_region *r = region_of_uva(mem, addr);
+
+		if (!r || len > r->size - (addr - r->uva))
+			return -EFAULT;
+		addr = r->gpa + (addr - r->uva);
 	}
-	*at = r->at + off;
-	return 0;
+	if (addr + len < addr)
+		return -EFAULT;
+	/* what we write of a ring, we read as well */
+	ret = join(mem, addr, len, write, &first, absent);
+	if (!ret && write)
+		ret = join(mem, addr, len, false, &again, absent);
+	if (!ret)
+		*at = first;
+	return ret;
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "vhost_user.h"
+#include "vm/vu_iotlb.h"
 #include "vm/vu_map.h"
 
 /*
@@ -41,12 +42,14 @@ struct vu_present {
 };
 
 /*
- * Never edited while a worker may read it through its queues. @present is set by control while no
- * ring runs.
+ * Never edited while a worker may read it through its queues. @present and @iotlb are set by
+ * control while no ring runs.
  */
 struct vu_mem {
 	unsigned n;
 	const struct vu_present *present; /* NULL: all is there */
+	const struct vu_iotlb
+		*iotlb; /* "guest physical" ones are I/O addresses; NULL: they are not */
 	/* in the order of @gpa */
 	struct vu_region region[VU_REGIONS_MAX];
 };
@@ -116,9 +119,10 @@ struct vu_cursor {
 	uint64_t ample; /* offsets below it have VU_AMPLE bytes in one piece from there on */
 	uint8_t *at;
 	/*
-	 * Set whenever NULL is returned: to the address, with VU_ABSENT and perhaps
-	 * VU_ABSENT_WRITE in place of its lowest bits, if it is the guest's, but absent: no IOTLB
-	 * entry yet, or a page that a migration still has to bring; to 0 if it is none.
+	 * Set whenever NULL is returned: to the address, with VU_ABSENT and perhaps others of its
+	 * kind in place of its lowest bits, if it is the guest's, but absent: no IOTLB entry yet
+	 * (VU_ABSENT_IOVA), or a page that a migration still has to bring (its guest physical
+	 * address, with an IOMMU too); to 0 if it is none.
 	 */
 	uint64_t absent;
 	bool write; /* constant: what is found is to be written */
@@ -126,7 +130,8 @@ struct vu_cursor {
 
 #define VU_ABSENT       1ull
 #define VU_ABSENT_WRITE 2ull /* it was to be written */
-#define VU_ABSENT_MASK  3ull
+#define VU_ABSENT_IOVA  4ull /* it is the IOMMU that has nothing there; else a page has to come */
+#define VU_ABSENT_MASK  7ull
 
 #define VU_AMPLE (65536 + 64) /* any frame and its header */
 
@@ -144,6 +149,12 @@ static inline bool vu_cursor_move(struct vu_cursor *c, const struct vu_mem *mem,
 	c->ample = w.size > VU_AMPLE ? w.size - VU_AMPLE : 0;
 	c->at = w.at;
 	return true;
+}
+
+/* What a cursor knows is not to outlive an IOTLB's entry. */
+static inline void vu_cursor_forget(struct vu_cursor *c)
+{
+	c->size = c->ample = 0;
 }
 
 /**
@@ -181,7 +192,7 @@ void *vu_mem_uva(const struct vu_mem *mem, uint64_t uva, uint64_t len);
 /**
  * vu_mem_part() - as vu_mem_uva() for a part of a ring, all of which must be there
  * @mem:    the regions
- * @addr:   as SET_VRING_ADDR says it
+ * @addr:   as SET_VRING_ADDR says it; an I/O address if there is an IOTLB
  * @len:    bytes, not 0
  * @write:  it will be written, too
  * @at:     where it is here
@@ -189,7 +200,8 @@ void *vu_mem_uva(const struct vu_mem *mem, uint64_t uva, uint64_t len);
  *
  * Control thread.
  *
- * Return: 0; -EFAULT if it is not in one region; -EAGAIN: *@absent is absent.
+ * Return: 0; -EFAULT if it is not in one region, or not in one piece here; -EAGAIN: *@absent is
+ * absent.
  */
 int vu_mem_part(const struct vu_mem *mem, uint64_t addr, uint64_t len, bool write, void **at,
 		uint64_t *absent);

@@ -69,8 +69,3 @@ int msg_rem_mem_reg(struct request *q)
 	use_memory(q->c, mem);
 	return 0;
 }
-
-int msg_iotlb(struct request *q)
-{
-	return msg_refuse(q, "is not built yet");
-}

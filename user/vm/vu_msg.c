@@ -209,7 +209,7 @@ static int resume(struct request *q, const struct row *row)
 		if (ret != -EFAULT)
 			return msg_refuse(q, "can't start queue %u: %s", failed, strerror(-ret));
 		if (row->handle != msg_set_mem_table && row->handle != msg_add_mem_reg &&
-		    row->handle != msg_rem_mem_reg)
+		    row->handle != msg_rem_mem_reg && row->handle != msg_iotlb)
 			return msg_refuse(
 				q, "queue %u is outside of the guest's memory, or not aligned",
 				failed);

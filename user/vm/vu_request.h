@@ -76,6 +76,8 @@ int msg_set_mem_table(struct request *q);
 int msg_get_max_mem_slots(struct request *q);
 int msg_add_mem_reg(struct request *q);
 int msg_rem_mem_reg(struct request *q);
+
+/* vm_iotlb.c */
 int msg_iotlb(struct request *q);
 
 /* vu_migrate_msg.c */

@@ -17,6 +17,7 @@ int msg_set_vring_num(struct request *q)
 		return msg_refuse(q, "queue %u has size %u, not 1 to 32768", q->index, num);
 	/* whether it must be a power of two, and what a base is, features say, which may follow */
 	q->ring->size = num;
+	q->ring->misplaced = false;
 	return 0;
 }
 

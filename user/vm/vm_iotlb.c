@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A VM behind an IOMMU: what its front-end says of it, and what we ask. Control thread. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <linux/virtio_config.h>
+
+#include "vm/vm_control.h"
+#include "vm/vu_back.h"
+#include "vm/vu_iotlb.h"
+#include "vm/vu_request.h"
+
+/*
+ * Theory of operation
+ *
+ * With ACCESS_PLATFORM all addresses are the IOMMU's, also those of rings (vhost-user.rst, "IOMMU
+ * support"). What we don't know is asked for on the back-end channel, once in AGAIN_MS for a page,
+ * and comes as an update, if it comes. Until then chains wait and frames are dropped (vm_absent.c).
+ *
+ * An invalidation is answered when nobody can use what it names any more: it is removed, rings that
+ * lie in it rest (all of them, for one wait), workers are waited for. Rings then ask for their
+ * addresses, as they do when they start, and come back with the answer.
+ *
+ * The front-end may only name memory that it has shared, in whole pages: the least that an IOMMU
+ * maps, and what bounds our work for a frame.
+ */
+#define PENDING  64  /* pages that were asked for: beyond that one may be asked for twice */
+#define AGAIN_MS 500 /* after that no answer is believed to come */
+
+struct vm_iotlb {
+	struct vu_iotlb *table;
+	struct {
+		uint64_t absent; /* 0: none */
+		uint64_t at;     /* ms */
+	} pending[PENDING];
+	unsigned next; /* of pending[], to be used */
+	int error;     /* why the last miss could not be sent; 0: it was */
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000ull + t.tv_nsec / 1000000;
+}
+
+void vm_iotlb_close(struct vm_control *c)
+{
+	if (!c->iotlb)
+		return;
+	if (c->mem)
+		c->mem->iotlb = NULL;
+	vu_iotlb_free(c->iotlb->table);
+	free(c->iotlb);
+	c->iotlb = NULL;
+}
+
+int vm_iotlb_reset(struct vm_control *c)
+{
+	struct vm_iotlb *t;
+	unsigned i;
+	int ret;
+
+	for (i = 0; c->iotlb && i < c->n_rings; i++)
+		c->ring[i].misplaced = false;
+	vm_iotlb_close(c);
+	if (!(c->features & 1ull << VIRTIO_F_ACCESS_PLATFORM))
+		return 0;
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return -ENOMEM;
+	ret = vu_iotlb_new(&t->table);
+	if (ret)
+		free(t);
+	else
+		c->iotlb = t;
+	return ret;
+}
+
+void vm_iotlb_attach(struct vm_control *c)
+{
+	const struct vu_iotlb *table = c->iotlb ? c->iotlb->table : NULL;
+
+	if (c->mem->iotlb != table)
+		c->mem->iotlb = table;
+}
+
+/* True: it was asked for a moment ago. */
+static bool is_pending(struct vm_iotlb *t, uint64_t absent, uint64_t now)
+{
+	unsigned i;
+
+	for (i = 0; i < PENDING; i++) {
+		if (t->pending[i].absent != absent)
+			continue;
+		if (now - t->pending[i].at < AGAIN_MS)
+			return true;
+		t->pending[i].absent = 0;
+	}
+	return false;
+}
+
+/* What is asked for from now on is asked for anew. */
+static void forget_pending(struct vm_iotlb *t, uint64_t iova, uint64_t last)
+{
+	unsigned i;
+
+	for (i = 0; i < PENDING; i++) {
+		uint64_t page = t->pending[i].absent & ~(VU_IOTLB_PAGE - 1);
+
+		if (page >= iova && page <= last)
+			t->pending[i].absent = 0;
+	}
+}
+
+void vm_iotlb_miss(struct vm_control *c, uint64_t absent)
+{
+	const bool write = absent & VU_ABSENT_WRITE;
+	struct vm_iotlb *t = c->iotlb;
+	struct vhost_user_iotlb miss = {
+		.iova = absent & ~(VU_IOTLB_PAGE - 1),
+		.perm = write ? VHOST_USER_ACCESS_WO : VHOST_USER_ACCESS_RO,
+		.type = VHOST_USER_IOTLB_MISS,
+	};
+	uint64_t now = now_ms();
+	struct vu_window w;
+
+	if (!t || !c->mem)
+		return;
+	vm_iotlb_attach(c);
+	if (vu_mem_find(c->mem, absent & ~VU_ABSENT_MASK, write, &w)) {
+		vm_addresses_arrived(c); /* while we were told */
+		return;
+	}
+	absent = miss.iova | (absent & VU_ABSENT_MASK);
+	if (is_pending(t, absent, now))
+		return;
+	t->error = vu_back_send(c, VHOST_USER_BACKEND_IOTLB_MSG, &miss, sizeof(miss));
+	if (t->error) /* once more in a second: vm_rings_want_again() */
+		return;
+	t->pending[t->next].absent = absent;
+	t->pending[t->next].at = now;
+	t->next = (t->next + 1) % PENDING;
+}
+
+const char *vm_iotlb_why(const struct vm_control *c)
+{
+	if (!c->iotlb || !c->iotlb->error)
+		return NULL;
+	if (c->iotlb->error == -ENOTCONN)
+		return "the guest has an IOMMU, but the front-end gave no back-end channel on "
+		       "which to "
+		       "ask for its addresses";
+	return "the guest has an IOMMU, and the front-end doesn't read what we ask of its "
+	       "addresses";
+}
+
+/* All of it is memory that the front-end has shared. */
+static bool is_shared(const struct vu_mem *mem, uint64_t uva, uint64_t size)
+{
+	uint64_t done, part;
+	unsigned i;
+
+	for (done = 0; done < size; done += part) {
+		for (i = 0, part = 0; i < mem->n && !part; i++) {
+			uint64_t off = uva + done - mem->region[i].uva;
+
+			if (off < mem->region[i].size)
+				part = mem->region[i].size - off;
+		}
+		if (!part)
+			return false;
+		if (part > size - done)
+			return true;
+	}
+	return true;
+}
+
+static bool overlaps(uint64_t at, uint64_t len, uint64_t iova, uint64_t last)
+{
+	return at <= last && at + (len - 1) >= iova;
+}
+
+/* Rough is good enough: a ring that rests for nothing comes back at once. */
+static bool ring_is_in(const struct vm_ring *r, uint64_t iova, uint64_t last)
+{
+	const uint64_t len = 16ull * r->size + 8; /* more than any part has */
+
+	return r->q && (overlaps(r->addr.desc, len, iova, last) ||
+			overlaps(r->addr.avail, len, iova, last) ||
+			overlaps(r->addr.used, len, iova, last));
+}
+
+/* What is at @iova to @last is another now: nobody uses what it was when this returns. */
+static void settle(struct vm_control *c, uint64_t iova, uint64_t last)
+{
+	unsigned i;
+
+	for (i = 0; i < c->n_rings; i++)
+		c->ring[i].misplaced = false;
+	for (i = 0; i < c->n_rings && !ring_is_in(&c->ring[i], iova, last); i++)
+		;
+	if (i < c->n_rings)
+		vm_rings_pause(c, 0, c->n_rings);
+	vu_iotlb_settle(c->iotlb->table);
+}
+
+static int update(struct vm_control *c, const struct vhost_user_iotlb *m)
+{
+	const struct vu_iotlb_entry new = {m->iova, m->iova + m->size - 1, m->uva, m->perm};
+	bool changed;
+	int ret;
+
+	if (!c->mem || !m->size || new.last < new.iova || m->uva + m->size < m->uva ||
+	    (m->iova | m->size | m->uva) & (VU_IOTLB_PAGE - 1) || !m->perm ||
+	    m->perm > (VHOST_USER_ACCESS_RO | VHOST_USER_ACCESS_WO) ||
+	    !is_shared(c->mem, m->uva, m->size))
+		return -EINVAL;
+	ret = vu_iotlb_update(c->iotlb->table, &new, &changed);
+	if (ret)
+		return ret;
+	forget_pending(c->iotlb, new.iova, new.last);
+	if (changed)
+		settle(c, new.iova, new.last);
+	vm_addresses_arrived(c);
+	return 0;
+}
+
+/* Of size 0, or one that wraps: all there is. QEMU says so of everything, whose size has no room.
+ */
+static int invalidate(struct vm_control *c, const struct vhost_user_iotlb *m)
+{
+	uint64_t last = m->iova + m->size - 1;
+	int ret;
+
+	if (!m->size || last < m->iova)
+		last = UINT64_MAX;
+	ret = vu_iotlb_invalidate(c->iotlb->table, m->iova, last);
+	if (ret)
+		return ret;
+	forget_pending(c->iotlb, m->iova, last);
+	settle(c, m->iova, last);
+	return 0;
+}
+
+int msg_iotlb(struct request *q)
+{
+	const struct vhost_user_iotlb *m = &q->m->payload.iotlb;
+	int ret = -EINVAL;
+
+	if (m->type == VHOST_USER_IOTLB_UPDATE)
+		ret = update(q->c, m);
+	else if (m->type == VHOST_USER_IOTLB_INVALIDATE)
+		ret = invalidate(q->c, m);
+	if (ret == -ENOMEM)
+		return msg_refuse(q, "out of memory");
+	msg_reply_u64(q, !!ret);
+	return 0;
+}
