@@ -411,6 +411,33 @@ static void test_out(void)
 	out_both();
 }
 
+/* What is offered behind a buffer that nobody knows is asked for with it. */
+static void ahead_both(void)
+{
+	unsigned i;
+
+	guest_start();
+	for (i = 0; i < 4; i++)
+		offer(0, BUFFER + i * PAGE, 1000);
+	CU_ASSERT_FALSE(put());
+	for (i = 0; i < 4; i++)
+		CU_ASSERT_EQUAL(asked(), (BUFFER + i * PAGE) | WO);
+	CU_ASSERT_EQUAL(asked(), 0);
+	CU_ASSERT_EQUAL(map(BUFFER, 4 * PAGE, FRAME_AT, RW), 0);
+	for (i = 0; i < 4; i++)
+		CU_ASSERT_TRUE(put());
+	CU_ASSERT_EQUAL(t.stats.drops.memory_absent, 1);
+	guest_end();
+}
+
+static void test_ahead(void)
+{
+	guest_new(0);
+	ahead_both();
+	guest_new(PACKED);
+	ahead_both();
+}
+
 /* A ring needs all of its parts, writable where we write, and in one piece; it comes and goes. */
 static void test_ring(void)
 {
@@ -605,6 +632,7 @@ int main(int argc, char **argv)
 		{"limits", test_limits},
 		{"in", test_in},
 		{"out", test_out},
+		{"ahead", test_ahead},
 		{"ring", test_ring},
 		{"refused", test_refused},
 		{"storm", test_storm},

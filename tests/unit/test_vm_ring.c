@@ -50,11 +50,24 @@ static void send_frames(unsigned n)
 	worker_wake(t.worker);
 }
 
+static void one_region(uint32_t request, uint64_t gpa, uint64_t uva)
+{
+	struct vhost_user_one_region m = {.region = {gpa, PEER_MEM, uva, 0}};
+
+	peer_send(request, 0, &m, sizeof(m), &t.memory, 1);
+}
+
+static void take_slots(void)
+{
+	peer_u64(VHOST_USER_SET_PROTOCOL_FEATURES,
+		 FEATURE(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS));
+}
+
 static void change_something(unsigned i)
 {
 	uint64_t base;
 
-	switch (i % 9) {
+	switch (i % 11) {
 	case 0:
 		peer_memory_at(PEER_UVA);
 		break;
@@ -83,6 +96,7 @@ static void change_something(unsigned i)
 		break;
 	case 7: /* QEMU was restarted */
 		peer_connect();
+		take_slots();
 		peer_u64(VHOST_USER_SET_VRING_ENABLE, 1 | 1ull << 32);
 		peer_u64(VHOST_USER_SET_FEATURES, VERSION_1 | BIT30);
 		peer_memory_at(PEER_UVA);
@@ -95,6 +109,15 @@ static void change_something(unsigned i)
 		peer_addr(0);
 		close(peer_eventfd(VHOST_USER_SET_VRING_KICK, 0));
 		peer_state(VHOST_USER_SET_VRING_ENABLE, 0, i & 1);
+		break;
+	case 9: /* memory is plugged, and unplugged */
+		one_region(VHOST_USER_ADD_MEM_REG, 2 * PEER_MEM, PEER_UVA + 2 * PEER_MEM);
+		one_region(VHOST_USER_REM_MEM_REG, 2 * PEER_MEM, PEER_UVA + 2 * PEER_MEM);
+		break;
+	case 10: /* the very memory that all is in */
+		one_region(VHOST_USER_REM_MEM_REG, 0, PEER_UVA);
+		CU_ASSERT_PTR_NULL(t.vm->in[0]);
+		one_region(VHOST_USER_ADD_MEM_REG, 0, PEER_UVA);
 		break;
 	}
 }
@@ -121,6 +144,7 @@ static void churn(enum poll_mode mode)
 	CU_ASSERT_EQUAL_FATAL(worker_start(t.worker), 0);
 	peer_connect();
 	peer_start(2);
+	take_slots();
 	for (i = 0; i < ROUNDS; i++) {
 		send_frames(1 + i % 200);
 		sent += 1 + i % 200;

@@ -16,7 +16,8 @@
  *
  * With ACCESS_PLATFORM all addresses are the IOMMU's, also those of rings (vhost-user.rst, "IOMMU
  * support"). What we don't know is asked for on the back-end channel, once in AGAIN_MS for a page,
- * and comes as an update, if it comes. Until then chains wait and frames are dropped (vm_absent.c).
+ * and comes as an update, if it comes. Until then chains wait and frames are dropped (vm_absent.c);
+ * a guest that maps each buffer anew would lose every other frame, so we ask for some ahead.
  *
  * An invalidation is answered when nobody can use what it names any more: it is removed, rings that
  * lie in it rest (all of them, for one wait), workers are waited for. Rings then ask for their
@@ -25,7 +26,8 @@
  * The front-end may only name memory that it has shared, in whole pages: the least that an IOMMU
  * maps, and what bounds our work for a frame.
  */
-#define PENDING  64  /* pages that were asked for: beyond that one may be asked for twice */
+#define AHEAD    64  /* buffers that are asked for together with one */
+#define PENDING  256 /* pages that were asked for: beyond that one may be asked for twice */
 #define AGAIN_MS 500 /* after that no answer is believed to come */
 
 struct vm_iotlb {
@@ -115,34 +117,65 @@ static void forget_pending(struct vm_iotlb *t, uint64_t iova, uint64_t last)
 	}
 }
 
-void vm_iotlb_miss(struct vm_control *c, uint64_t absent)
+/* Sends a miss, unless that was just done; true: it was sent. */
+static bool ask(struct vm_control *c, uint64_t absent)
 {
-	const bool write = absent & VU_ABSENT_WRITE;
 	struct vm_iotlb *t = c->iotlb;
 	struct vhost_user_iotlb miss = {
 		.iova = absent & ~(VU_IOTLB_PAGE - 1),
-		.perm = write ? VHOST_USER_ACCESS_WO : VHOST_USER_ACCESS_RO,
+		.perm = absent & VU_ABSENT_WRITE ? VHOST_USER_ACCESS_WO : VHOST_USER_ACCESS_RO,
 		.type = VHOST_USER_IOTLB_MISS,
 	};
 	uint64_t now = now_ms();
-	struct vu_window w;
 
-	if (!t || !c->mem)
+	absent = miss.iova | (absent & VU_ABSENT_MASK);
+	if (is_pending(t, absent, now))
+		return false;
+	t->error = vu_back_send(c, VHOST_USER_BACKEND_IOTLB_MSG, &miss, sizeof(miss));
+	if (t->error) /* once more in a second: vm_rings_want_again() */
+		return false;
+	t->pending[t->next].absent = absent;
+	t->pending[t->next].at = now;
+	t->next = (t->next + 1) % PENDING;
+	return true;
+}
+
+/* Where one buffer is not known, the next ones will not be either. */
+static void ask_ahead(struct vm_control *c, const struct vq *q, uint64_t absent)
+{
+	uint64_t addr[AHEAD];
+	struct vu_window w;
+	unsigned i, n;
+
+	n = vq_ahead(q, absent, addr, AHEAD);
+	for (i = 0; i < n; i++)
+		if (!vu_mem_find(c->mem, addr[i], absent & VU_ABSENT_WRITE, &w) &&
+		    w.absent & VU_ABSENT_IOVA)
+			ask(c, w.absent);
+}
+
+void vm_iotlb_miss(struct vm_control *c, uint64_t absent)
+{
+	const bool write = absent & VU_ABSENT_WRITE;
+	struct vu_window w;
+	unsigned i;
+
+	if (!c->iotlb || !c->mem)
 		return;
 	vm_iotlb_attach(c);
 	if (vu_mem_find(c->mem, absent & ~VU_ABSENT_MASK, write, &w)) {
 		vm_addresses_arrived(c); /* while we were told */
 		return;
 	}
-	absent = miss.iova | (absent & VU_ABSENT_MASK);
-	if (is_pending(t, absent, now))
+	if (!ask(c, absent))
 		return;
-	t->error = vu_back_send(c, VHOST_USER_BACKEND_IOTLB_MSG, &miss, sizeof(miss));
-	if (t->error) /* once more in a second: vm_rings_want_again() */
-		return;
-	t->pending[t->next].absent = absent;
-	t->pending[t->next].at = now;
-	t->next = (t->next + 1) % PENDING;
+	for (i = 0; i < c->n_rings; i++) {
+		const struct vq *q = c->ring[i].q;
+
+		if (q && (__atomic_load_n(&q->told, __ATOMIC_RELAXED) == absent ||
+			  __atomic_load_n(&q->absent, __ATOMIC_RELAXED) == absent))
+			ask_ahead(c, q, absent);
+	}
 }
 
 const char *vm_iotlb_why(const struct vm_control *c)

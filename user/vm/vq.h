@@ -202,6 +202,18 @@ unsigned vq_missing(struct vq *q, const struct vu_cursor *c);
 unsigned vq_table_ends(struct vq *q, uint64_t gpa, uint32_t have, uint32_t len,
 		       const uint8_t *table);
 
+/**
+ * vq_ahead() - what the guest has made available, around what is absent
+ * @q:      a queue that runs
+ * @absent: what one of its descriptors points at
+ * @addr:   where the addresses go that the next descriptors say, as they say them
+ * @max:    as many as there is room for
+ *
+ * A guess, to have memory brought before it is wanted. Control thread: nothing of the worker's own
+ * is looked at. Return: how many.
+ */
+unsigned vq_ahead(const struct vq *q, uint64_t absent, uint64_t *addr, unsigned max);
+
 /* Finds an indirect table of @len bytes, which must be in one piece here. */
 static inline unsigned vq_find_table(struct vq *q, uint64_t gpa, uint32_t len,
 				     const uint8_t **table)

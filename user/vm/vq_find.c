@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What is rarely needed of finding memory that a descriptor points at. Workers. */
+/* What is rarely needed of finding memory that a descriptor points at. */
+#include <endian.h>
+
 #include "vm/vq.h"
 
 unsigned vq_missing(struct vq *q, const struct vu_cursor *c)
@@ -31,4 +33,44 @@ unsigned vq_table_ends(struct vq *q, uint64_t gpa, uint32_t have, uint32_t len,
 			return VQ_BAD_ADDRESS;
 	}
 	return VQ_OK;
+}
+
+/* From what was used last; a batch that is under way may be further on. */
+static unsigned ahead_split(const struct vq *q, uint64_t *addr, unsigned max)
+{
+	uint16_t at = __atomic_load_n(&q->used->idx, __ATOMIC_RELAXED);
+	uint16_t end = __atomic_load_n(&q->avail->idx, __ATOMIC_ACQUIRE), head;
+	unsigned n = 0;
+
+	for (; at != end && n < max; at++) {
+		head = __atomic_load_n(&q->avail->ring[at & (q->size - 1)], __ATOMIC_RELAXED);
+		if (head < q->size)
+			addr[n++] = __atomic_load_n(&q->desc[head].addr, __ATOMIC_RELAXED);
+	}
+	return n;
+}
+
+/* From the descriptor in question on. Nothing but the worker knows the lap, so used ones count. */
+static unsigned ahead_packed(const struct vq *q, uint64_t absent, uint64_t *addr, unsigned max)
+{
+	const uint64_t page = absent / VU_PAGE;
+	unsigned i, n = 0;
+
+	for (i = 0; i < q->size; i++)
+		if (__atomic_load_n(&q->ring[i].addr, __ATOMIC_RELAXED) / VU_PAGE == page)
+			break;
+	for (; i < q->size && n < max; i++) {
+		uint16_t flags = __atomic_load_n(&q->ring[i].flags, __ATOMIC_ACQUIRE);
+		bool avail = flags >> VRING_PACKED_DESC_F_AVAIL & 1;
+
+		if (avail == (flags >> VRING_PACKED_DESC_F_USED & 1))
+			break;
+		addr[n++] = __atomic_load_n(&q->ring[i].addr, __ATOMIC_RELAXED);
+	}
+	return n;
+}
+
+unsigned vq_ahead(const struct vq *q, uint64_t absent, uint64_t *addr, unsigned max)
+{
+	return q->packed ? ahead_packed(q, absent, addr, max) : ahead_split(q, addr, max);
 }
