@@ -442,13 +442,10 @@ static void test_bounded_work(void)
 		rig_desc(r->desc, i, RIG_DATA, 1024 * 16, INDIRECT, 0);
 		rig_offer(r, i);
 	}
-	began = now_ms();
 	for (i = 0; i < 32768; i += n) {
 		n = rig_in(r);
-		CU_ASSERT_FATAL(n > 0 && n <= BATCH_FRAMES);
+		CU_ASSERT_EQUAL_FATAL(n, STEPS_MAX / 1024);
 		vq_split_done(r->q);
-		if (i == 0)
-			CU_ASSERT(now_ms() - began < 100);
 	}
 	CU_ASSERT_EQUAL(r->stats.in_frames, 32768);
 	rig_free(r);

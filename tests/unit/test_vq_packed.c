@@ -527,9 +527,9 @@ static void test_new(void)
 		s.size = size[i];
 		CU_ASSERT_EQUAL(vq_new(&q, &s), -EINVAL);
 	}
-	for (i = 0; i < 9; i++) {
+	for (i = 0; i < 10; i++) {
 		s = good;
-		s.desc_uva += i == 0 ? 8 : i == 1 ? 1 << 20 : i == 2 ? -16 : 0;
+		s.desc_uva += i == 0 ? 8 : i == 1 ? 1 << 20 : i == 2 ? -16 : i == 9 ? 16 : 0;
 		s.avail_uva += i == 3 ? 2 : i == 4 ? 1 << 20 : i == 5 ? -1024 : 0;
 		s.used_uva += i == 6 ? 2 : i == 7 ? 4 : i == 8 ? UINT64_MAX - s.used_uva : 0;
 		CU_ASSERT_EQUAL(vq_new(&q, &s), -EFAULT);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Guest memory: which tables are taken, and where addresses lead. */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/memfd.h>
 #include <stdio.h>
 #include <string.h>
@@ -105,6 +106,7 @@ static void test_bad_tables(void)
 		 {.n = 2, .region = {{0, PAGE, 0, 0}, {PAGE, PAGE, PAGE, 9 * PAGE}}},
 		 2},
 	};
+	static const struct vhost_user_memory tiny = {.n = 1, .region = {{0, 16, 0, 0}}};
 	int fd = memory(8 * PAGE, 0), fds[9], pipes[2];
 	struct vu_mem *mem = (void *)1;
 	unsigned i;
@@ -123,6 +125,9 @@ static void test_bad_tables(void)
 	CU_ASSERT_EQUAL_FATAL(pipe(pipes), 0);
 	CU_ASSERT_EQUAL(vu_mem_new(&mem, &bad[3].table, &pipes[0], 1), -EINVAL);
 	close(pipes[0]), close(pipes[1]);
+	fds[0] = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CU_ASSERT_EQUAL(vu_mem_new(&mem, &tiny, fds, 1), -EINVAL);
+	close(fds[0]);
 	fds[0] = -1;
 	CU_ASSERT_EQUAL(vu_mem_new(&mem, &bad[3].table, fds, 1), -EBADF);
 	close(fd);

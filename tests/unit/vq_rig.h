@@ -233,6 +233,8 @@ static inline void rig_tso(struct rig *r, uint64_t gpa, uint32_t len, uint16_t s
 					   .csum_offset = 16};
 	uint8_t *at = rig_at(r, gpa);
 
+	if (!at)
+		abort();
 	memset(at, 0, 12 + len);
 	memcpy(at, &hdr, sizeof(hdr));
 	at += 12;
