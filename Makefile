@@ -91,7 +91,7 @@ REPLAY := $(FUZZ:%=$(BUILD)/tests/fuzz/replay_%)
 TEST_OBJ := $(call obj,$(wildcard tests/check.c tests/fake_vm*.c tests/child.c tests/mark.c tests/reference.c))
 PATH_OBJ := $(call obj,$(filter-out tests/path/test_%,$(wildcard tests/path/*.c)))
 
-.PHONY: all tests check test bench bench-insn lint format fuzz install uninstall clean help
+.PHONY: all tests check test bench bench-insn lint format fuzz mutants coverage install uninstall clean help
 all: $(BUILD)/vxsd $(BUILD)/vxsctl ## the daemon and its control program (default)
 tests: $(UNIT) $(BPFT) $(PATHT) $(BENCH) $(E2E) $(REPLAY) all ## every test program, without running any
 
@@ -173,8 +173,14 @@ $(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(TEST_OBJ) $(BUILD)/libvxs.a
 	$(say) "  LINK  $@"
 	$(Q)$(CC) -fsanitize=fuzzer,address,undefined -pthread $(WRAP) -o $@ $^ -lcunit $(PC_LIBS)
 
+mutants: ## take checks out, one at a time, and see a test fail for each (minutes); NAMES="..."
+	@scripts/mutants $(NAMES)
+
+coverage: ## lines of user/vm/ that the tests execute; with root more of them (minutes)
+	@scripts/coverage
+
 # --- the rest ----------------------------------------------------------------------------------
-lint: all ## format, layers, hot objects, shellcheck, cppcheck
+lint: all ## format, layers, hot objects, texts of mutants, shellcheck, cppcheck
 	@BUILD=$(BUILD) scripts/lint
 
 FORMATTED = $(shell git ls-files '*.c' '*.h' | grep -v '^headers/')
