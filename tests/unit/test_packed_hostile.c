@@ -19,9 +19,9 @@
 #define SIZE     15
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define SHORT_FRAMES 500000
+#define SHORT_FRAMES 200000
 #else
-#define SHORT_FRAMES 5000000
+#define SHORT_FRAMES 2000000
 #endif
 
 static uint8_t frame[FRAME_MAX];
