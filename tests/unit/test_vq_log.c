@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* What queues tell the dirty log: every page that they write, after each batch, and no other. */
 #include <linux/virtio_config.h>
+#include <signal.h>
 #include <stdlib.h>
 
 #include "any_frame.h"
@@ -494,6 +495,52 @@ static void test_start(void)
 	close(fd);
 }
 
+static struct {
+	uint8_t *at; /* a page that can't be read until somebody tries to */
+	bool seen, early;
+} trap;
+
+static void on_trap(int number, siginfo_t *info, void *context)
+{
+	(void)context;
+	if ((uintptr_t)info->si_addr - (uintptr_t)trap.at >= PAGE)
+		signal(number, SIG_DFL);
+	trap.seen = true;
+	trap.early |= is_marked(g.log, AT / PAGE);
+	mprotect(trap.at, PAGE, PROT_READ | PROT_WRITE);
+}
+
+/* While the bytes are being written their page is not marked yet: it may be sent as it was. */
+static void test_afterwards(void)
+{
+	struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO}, was;
+	int fd = log_file((RIG_FAR + PAGE) / PAGE / 8 + 1);
+	static uint8_t frame[200];
+	uint16_t which = 0;
+	unsigned packed;
+
+	trap.at = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CU_ASSERT_EQUAL_FATAL(sigaction(SIGSEGV, &action, &was), 0);
+	for (packed = 0; packed < 2; packed++) {
+		guest_new(RIG_V1 | (packed ? RIG_PACKED : 0), fd);
+		g.n[0] = 1;
+		g.segment[0][0] = (struct segment){AT, 2048};
+		packed ? offer_packed(0, false) : offer_split(0, false);
+		rig_make_frame(g.r, frame, sizeof(frame), 1);
+		g.r->b.piece[0].at = trap.at;
+		trap.seen = trap.early = false;
+		mprotect(trap.at, PAGE, PROT_NONE);
+		CU_ASSERT_EQUAL(vq_out(g.r->q, &g.r->stats, &g.r->b, &which, 1), 1);
+		CU_ASSERT_TRUE(trap.seen);
+		CU_ASSERT_FALSE(trap.early);
+		CU_ASSERT_TRUE(is_marked(g.log, AT / PAGE));
+		guest_free();
+	}
+	sigaction(SIGSEGV, &was, NULL);
+	munmap(trap.at, PAGE);
+	close(fd);
+}
+
 static uint64_t events(int fd)
 {
 	uint64_t n = 0;
@@ -531,9 +578,11 @@ static void test_told(void)
 int main(int argc, char **argv)
 {
 	static const struct check tests[] = {
-		{"places", test_places}, {"receive", test_receive},     {"transmit", test_transmit},
-		{"thin", test_thin},     {"used_ring", test_used_ring}, {"over_end", test_over_end},
-		{"start", test_start},   {"told", test_told},           {},
+		{"places", test_places},       {"receive", test_receive},
+		{"transmit", test_transmit},   {"thin", test_thin},
+		{"used_ring", test_used_ring}, {"over_end", test_over_end},
+		{"start", test_start},         {"afterwards", test_afterwards},
+		{"told", test_told},           {},
 	};
 
 	any_state = getenv("SEED") ? strtoull(getenv("SEED"), NULL, 0) : 20261121;
