@@ -10,6 +10,7 @@
 #include "control/daemon.h"
 #include "control/log.h"
 #include "control/options.h"
+#include "vm/vu_fetcher.h"
 
 #define EXIT_USAGE 2
 
@@ -42,6 +43,7 @@ int main(int argc, char **argv)
 	char why[512] = "";
 	int err;
 
+	vu_fetcher_begin(argc, argv);
 	if (keep_std_fds())
 		return EXIT_FAILURE;
 	err = options_parse(&opt, argc, argv, why, sizeof(why));

@@ -12,8 +12,10 @@
 #include "switch/fdb.h"
 #include "switch/rcu.h"
 #include "vm/vm_control.h"
+#include "vm/vu_fetch.h"
 #include "vm/vu_inflight.h"
 #include "vm/vu_log.h"
+#include "vm/vu_postcopy.h"
 
 #define LOG_BURST    20   /* lines a VM may log at once, */
 #define LOG_EVERY_MS 1000 /* and how often one more */
@@ -138,6 +140,11 @@ int vm_new(struct vm **out, struct loop *loop, const struct vm_options *opt, uin
 			  opt->queues, PORT_QUEUES_MAX);
 		return -EINVAL;
 	}
+	if (opt->postcopy && (opt->queues > 1 || !vu_postcopy_is_possible()))
+		log_warn("vm %s: post-copy is not offered: %s", opt->name,
+			 opt->queues > 1 ? "QEMU can't with several queues; take postcopy= or "
+					   "queues= away"
+					 : "this kernel has no userfaultfd for shared memory");
 	vm = calloc(1, sizeof(*vm));
 	c = calloc(1, sizeof(*c));
 	if (!vm || !c) {
@@ -213,10 +220,18 @@ static void close_port(struct vm_control *c)
 	vm_tell_change(c);
 }
 
+void vm_hang_up(struct vm_control *c, const char *why)
+{
+	vm_log(c, LOG_WARN, "%s; connection closed", why);
+	vm_disconnect(c, why);
+	vm_tell_change(c);
+}
+
 void vm_broken(struct vm *vm)
 {
 	struct vm_control *c = vm->control;
 
+	vu_fetch_reap();
 	if ((c->mem && vu_mem_is_lost(c->mem)) || vu_inflight_is_lost(c->inflight)) {
 		vm_log(c, LOG_WARN,
 		       "the guest's memory is gone (its file was cut short, or the file system is "

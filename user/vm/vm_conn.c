@@ -53,6 +53,7 @@ void vm_disconnect(struct vm_control *c, const char *why)
 		close(c->log_fd);
 	c->log_fd = -1;
 	__atomic_store_n(&c->vm->rarp, 0, __ATOMIC_RELAXED);
+	vm_postcopy_free(c);
 	vm_iotlb_close(c);
 	vu_mem_free(c->mem);
 	c->mem = NULL;

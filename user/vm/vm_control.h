@@ -73,13 +73,14 @@ struct vm_control {
 	bool config_due;               /* the front-end is still to hear of a change of these */
 	uint64_t mtu_refused;          /* what NET_SET_MTU said last, if that was refused */
 	struct vu_mem *mem;
-	struct vm_iotlb *iotlb;       /* with ACCESS_PLATFORM; NULL: addresses are physical */
-	struct vu_back *back;         /* SET_BACKEND_REQ_FD; NULL: none */
-	struct vu_log *log;           /* SET_LOG_BASE; NULL: none */
-	int log_fd;                   /* SET_LOG_FD; -1: none */
-	struct vu_postcopy *postcopy; /* from POSTCOPY_ADVISE to _END; else NULL */
-	struct vu_inflight *inflight; /* GET_INFLIGHT_FD or SET_INFLIGHT_FD; NULL: none */
-	struct vm_transfer *transfer; /* SET_DEVICE_STATE_FD; NULL: none */
+	struct vm_iotlb *iotlb;         /* with ACCESS_PLATFORM; NULL: addresses are physical */
+	struct vu_back *back;           /* SET_BACKEND_REQ_FD; NULL: none */
+	struct vu_log *log;             /* SET_LOG_BASE; NULL: none */
+	int log_fd;                     /* SET_LOG_FD; -1: none */
+	struct vu_postcopy *postcopy;   /* from POSTCOPY_ADVISE to _END; else NULL */
+	struct loop_watch *ahead_timer; /* with it: see vm_postcopy.c */
+	struct vu_inflight *inflight;   /* GET_INFLIGHT_FD or SET_INFLIGHT_FD; NULL: none */
+	struct vm_transfer *transfer;   /* SET_DEVICE_STATE_FD; NULL: none */
 	struct vm_ring ring[2 * PORT_QUEUES_MAX];
 
 	/*
@@ -150,6 +151,13 @@ void vm_ring_misplaced(struct vm_control *c, unsigned index);
 void vm_rings_tell_broken(struct vm_control *c);
 void vm_rings_want_again(struct vm_control *c);
 void vm_addresses_arrived(struct vm_control *c);
+
+/* vm_postcopy.c: POSTCOPY_ADVISE and its end. No ring runs when it ends. */
+int vm_postcopy_new(struct vm_control *c);
+void vm_postcopy_free(struct vm_control *c);
+
+/** vm_hang_up() - end the connection for a reason that is not a message, and log it. */
+void vm_hang_up(struct vm_control *c, const char *why);
 
 /**
  * vm_peer_is_qemu() - whether the front-end of process @pid is QEMU, or a program that can't be

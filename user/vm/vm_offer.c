@@ -5,6 +5,7 @@
 #include <linux/virtio_net.h>
 
 #include "vm/vm_control.h"
+#include "vm/vu_postcopy.h"
 
 #define BIT(n) (1ull << (n))
 
@@ -79,6 +80,9 @@ uint64_t vm_protocol_features(const struct vm_control *c)
 	/* A front-end that has this may refuse to migrate by post-copy (vhost-user.rst). */
 	if (!c->postcopy_option)
 		features |= BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS);
+	/* QEMU (7.2) waits for ever for its second pair's answer to SET_MEM_TABLE. */
+	else if (c->n_rings == 2 && vu_postcopy_is_possible())
+		features |= BIT(VHOST_USER_PROTOCOL_F_PAGEFAULT);
 	/* QEMU takes each of the lower bits, also this one, none of whose messages it knows. */
 	if (!c->peer_is_qemu)
 		features |= BIT(VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "vm/vm_control.h"
+#include "vm/vu_postcopy.h"
 #include "vm/vu_request.h"
 
 /* Rings in memory that had gone may be in what has come: vu_msg.c starts them, or says so. */
@@ -28,8 +29,10 @@ int msg_set_mem_table(struct request *q)
 				  q->m->payload.memory.n);
 	if (ret)
 		return msg_refuse(q, "can't map guest memory: %s", strerror(-ret));
+	if (q->c->postcopy)
+		vu_postcopy_drop_table(q->c->postcopy);
 	use_memory(q->c, mem);
-	return 0;
+	return msg_postcopy_table(q);
 }
 
 int msg_get_max_mem_slots(struct request *q)

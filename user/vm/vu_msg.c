@@ -11,6 +11,7 @@
 #include <linux/virtio_config.h>
 
 #include "vm/vm_control.h"
+#include "vm/vu_postcopy.h"
 #include "vm/vu_request.h"
 
 /*
@@ -217,7 +218,7 @@ static int resume(struct request *q, const struct row *row)
 	}
 }
 
-static int run(struct request *q, const struct row *row)
+static int check_and_handle(struct request *q, const struct row *row)
 {
 	int ret;
 
@@ -228,10 +229,18 @@ static int run(struct request *q, const struct row *row)
 		vm_rings_pause(q->c, 0, q->c->n_rings);
 	else if (row->pause == PAUSE_RING)
 		vm_rings_pause(q->c, q->index, 1);
-	ret = row->handle(q);
-	if (ret)
-		return ret;
-	return resume(q, row);
+	return row->handle(q);
+}
+
+static int run(struct request *q, const struct row *row)
+{
+	int ret;
+
+	if (q->c->postcopy && vu_postcopy_awaits_ack(q->c->postcopy))
+		ret = msg_postcopy_ack(q);
+	else
+		ret = check_and_handle(q, row);
+	return ret ? ret : resume(q, row);
 }
 
 /* @status: 0 or an error that the front-end is told, if it asked for it. */

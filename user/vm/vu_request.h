@@ -89,6 +89,10 @@ int msg_send_rarp(struct request *q);
 int msg_postcopy_advise(struct request *q);
 int msg_postcopy_listen(struct request *q);
 int msg_postcopy_end(struct request *q);
+/* The end of SET_MEM_TABLE, if it is part of one: the answer to it. */
+int msg_postcopy_table(struct request *q);
+/* Whatever message comes after that has to be the front-end's acknowledgement. */
+int msg_postcopy_ack(struct request *q);
 
 /* vu_keep_msg.c */
 int msg_get_inflight_fd(struct request *q);
