@@ -266,7 +266,9 @@ void vm_ring_stop(struct vm_control *c, unsigned index)
 }
 
 /** vm_rings_reset() - stop and disable all, and forget what they were but for call_fd and err_fd,
- * which front-ends tell once (QEMU) and which belong to no driver. */
+ * which front-ends tell once (QEMU) and which belong to no driver; and but for where they stood:
+ * QEMU before 8.1 says SET_STATUS 0 when a guest is stopped or migrates, and only then asks each
+ * ring for its base, with which the guest goes on. */
 void vm_rings_reset(struct vm_control *c)
 {
 	unsigned i;
@@ -276,7 +278,7 @@ void vm_rings_reset(struct vm_control *c)
 		struct vm_ring *r = &c->ring[i];
 
 		stop_paused(c, i);
-		r->size = r->base = 0;
+		r->size = 0;
 		r->has_base = r->enabled = r->resume = false;
 	}
 }
