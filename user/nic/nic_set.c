@@ -104,26 +104,26 @@ int nic_info_queues(const char *ifname)
 
 void nic_info_speed(const char *ifname, uint32_t *speed, uint8_t *duplex)
 {
-	struct {
-		struct ethtool_link_settings head;
-		uint32_t masks[3 * INT8_MAX];
-	} link = {.head.cmd = ETHTOOL_GLINKSETTINGS};
-	struct ifreq ifr = {.ifr_data = (void *)&link};
+	uint32_t room[sizeof(struct ethtool_link_settings) / 4 + 3 * INT8_MAX] = {
+		0}; /* and masks */
+	struct ethtool_link_settings *link = (void *)room;
+	struct ifreq ifr = {.ifr_data = (void *)room};
 
 	*speed = SPEED_UNKNOWN;
 	*duplex = DUPLEX_UNKNOWN;
+	link->cmd = ETHTOOL_GLINKSETTINGS;
 	/* the kernel first says how many words its masks have, negative, and nothing else */
-	if (do_ioctl(ifname, SIOCETHTOOL, &ifr) || link.head.link_mode_masks_nwords >= 0)
+	if (do_ioctl(ifname, SIOCETHTOOL, &ifr) || link->link_mode_masks_nwords >= 0)
 		return;
-	link.head.cmd = ETHTOOL_GLINKSETTINGS;
-	link.head.link_mode_masks_nwords = -link.head.link_mode_masks_nwords;
-	if (do_ioctl(ifname, SIOCETHTOOL, &ifr) || link.head.link_mode_masks_nwords <= 0)
+	link->cmd = ETHTOOL_GLINKSETTINGS;
+	link->link_mode_masks_nwords = -link->link_mode_masks_nwords;
+	if (do_ioctl(ifname, SIOCETHTOOL, &ifr) || link->link_mode_masks_nwords <= 0)
 		return;
 	/* 0: what virtio allows ends at INT_MAX, and some drivers say 0 while there is no link */
-	if (link.head.speed && link.head.speed <= INT32_MAX)
-		*speed = link.head.speed;
-	if (link.head.duplex <= DUPLEX_FULL)
-		*duplex = link.head.duplex;
+	if (link->speed && link->speed <= INT32_MAX)
+		*speed = link->speed;
+	if (link->duplex <= DUPLEX_FULL)
+		*duplex = link->duplex;
 }
 
 static int flags_get(const char *ifname, uint32_t *flags)
