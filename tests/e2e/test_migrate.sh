@@ -251,6 +251,7 @@ has_feature() {
 
 # A ping every 10 ms, and one TCP connection with bytes both ways.
 talk() {
+	[ -z "$ping_pid" ] || stop_pid "$ping_pid" # of a run that failed
 	nsenter --net="/run/netns/$wire" ping -i 0.01 "$guest_ip" >"$work/ping.out" 2>&1 &
 	ping_pid=$!
 	nsenter --net="/run/netns/$wire" iperf3 -c "$guest_ip" --bidir -b 20M -t 120 -i 0.25 -f k \

@@ -244,12 +244,50 @@ static void test_cut(void)
 	peer_end();
 }
 
+/* QEMU 7.2 says each region for each pair of queues: it goes with the last. */
+static void test_each_pair(void)
+{
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		peer_setup(3);
+		begin();
+		add(block(0));
+		add(block(1));
+		start_ring(0);
+		start_ring(1);
+		add(block(0));
+		add(block(1));
+		add(block(1));
+		CU_ASSERT(t.vm->in[0] && t.vm->out[0] && t.vm->control->mem->n == 2);
+		if (i) { /* that would be a fourth pair */
+			add(block(1));
+			CU_ASSERT_TRUE(peer_is_closed());
+			peer_end();
+			continue;
+		}
+		rem(block(1));
+		rem(block(1));
+		CU_ASSERT_PTR_NOT_NULL(t.vm->in[0]);
+		rem(block(1));
+		CU_ASSERT(!t.vm->in[0] && t.vm->out[0] && t.vm->control->mem->n == 1);
+		CU_ASSERT_FALSE(peer_is_closed());
+		rem(block(1));
+		CU_ASSERT_TRUE(peer_is_closed());
+		peer_end();
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check tests[] = {
-		{"life", test_life},       {"as_many_as_there_are", test_as_many_as_there_are},
-		{"refused", test_refused}, {"many", test_many},
-		{"cut", test_cut},         {NULL, NULL},
+		{"life", test_life},
+		{"as_many_as_there_are", test_as_many_as_there_are},
+		{"refused", test_refused},
+		{"many", test_many},
+		{"cut", test_cut},
+		{"each_pair", test_each_pair},
+		{NULL, NULL},
 	};
 
 	return check_main("mem_slots", tests, argc, argv);

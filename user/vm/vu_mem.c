@@ -122,18 +122,25 @@ int vu_mem_add(struct vu_mem **out, const struct vu_mem *old, const struct vhost
 	return ret;
 }
 
-int vu_mem_del(struct vu_mem **out, const struct vu_mem *old, const struct vhost_user_region *r)
+const struct vu_region *vu_mem_same(const struct vu_mem *mem, const struct vhost_user_region *r)
 {
-	struct vu_mem *mem;
 	unsigned i;
 
-	for (i = 0; old && i < old->n; i++)
-		if (old->region[i].gpa == r->gpa && old->region[i].uva == r->uva &&
-		    old->region[i].size == r->size)
-			break;
-	if (!old || i == old->n)
+	for (i = 0; mem && i < mem->n; i++)
+		if (mem->region[i].gpa == r->gpa && mem->region[i].uva == r->uva &&
+		    mem->region[i].size == r->size)
+			return &mem->region[i];
+	return NULL;
+}
+
+int vu_mem_del(struct vu_mem **out, const struct vu_mem *old, const struct vhost_user_region *r)
+{
+	const struct vu_region *same = vu_mem_same(old, r);
+	struct vu_mem *mem;
+
+	if (!same)
 		return -ENOENT;
-	mem = copy_of(old, i);
+	mem = copy_of(old, same - old->region);
 	if (!mem)
 		return -ENOMEM;
 	*out = mem;
