@@ -25,9 +25,8 @@
  */
 #define CLIENTS   2
 #define REPLY_MAX (1u << 20)
-#define TURNS_MAX 8192 /* that the loop is given: each client has one request answered in a turn   \
-			*/
-#define ASKS_MAX 200   /* requests of one input: more would be slow, and show nothing new */
+#define TURNS_MAX 8192 /* of the loop; a client has one request answered in each */
+#define ASKS_MAX  200  /* requests of one input: more would be slow, and show nothing new */
 
 int __real_daemon_add_vm(struct daemon *d, const struct vm_options *vm, char *err, size_t size);
 int __wrap_daemon_add_vm(struct daemon *d, const struct vm_options *vm, char *err, size_t size);

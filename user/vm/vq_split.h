@@ -81,6 +81,20 @@ struct look {
 };
 
 /*
+ * It isn't where the last one was, or near its region's end. In a copy, so that the address of the
+ * loop's own cursor goes nowhere.
+ */
+static inline bool look_far(struct view *v, struct look *l, uint64_t gpa)
+{
+	struct vu_cursor moved = v->cursor;
+	uint32_t n = l->len;
+
+	l->at = vu_mem_far(v->mem, &moved, gpa, &n);
+	v->cursor = moved;
+	return l->at && n == l->len;
+}
+
+/*
  * Looks at the available ring's entry @at; @flags are those of a plain descriptor. False: the chain
  * is something else, or not in one piece of memory. Each field is read once.
  */
@@ -88,7 +102,6 @@ static __always_inline bool look_at(struct view *v, struct look *l, uint32_t at,
 {
 	const struct vring_desc *d;
 	uint64_t gpa, off;
-	uint32_t n;
 
 	l->head = __atomic_load_n(&v->avail[at & v->mask], __ATOMIC_RELAXED);
 	d = &v->desc[l->head];
@@ -101,10 +114,7 @@ static __always_inline bool look_at(struct view *v, struct look *l, uint32_t at,
 		l->at = v->cursor.at + off;
 		return true;
 	}
-	/* It isn't where the last one was, or near its region's end. */
-	n = l->len;
-	l->at = vu_mem_gpa(v->mem, &v->cursor, gpa, &n);
-	return l->at && n == l->len;
+	return look_far(v, l, gpa);
 }
 
 /* Whether it is worth the while to look ahead: the next chain is one descriptor of @len bytes. */

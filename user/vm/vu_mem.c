@@ -380,3 +380,8 @@ int vu_mem_part(const struct vu_mem *mem, uint64_t addr, uint64_t len, bool writ
 		*at = first;
 	return ret;
 }
+
+uint8_t *vu_mem_far(const struct vu_mem *mem, struct vu_cursor *c, uint64_t gpa, uint32_t *len)
+{
+	return vu_mem_gpa(mem, c, gpa, len);
+}

@@ -194,6 +194,9 @@ static inline uint8_t *vu_mem_gpa(const struct vu_mem *mem, struct vu_cursor *c,
  */
 void *vu_mem_uva(const struct vu_mem *mem, uint64_t uva, uint64_t len);
 
+/** vu_mem_far() - vu_mem_gpa() for where it is called seldom. Any thread. */
+uint8_t *vu_mem_far(const struct vu_mem *mem, struct vu_cursor *c, uint64_t gpa, uint32_t *len);
+
 /**
  * vu_mem_part() - as vu_mem_uva() for a part of a ring, all of which must be there
  * @mem:    the regions
