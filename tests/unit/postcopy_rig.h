@@ -153,21 +153,63 @@ static inline int move_advise(struct fake_vm *vm)
 	return fd;
 }
 
+/*
+ * With ACCESS_PLATFORM the guest's addresses are its IOMMU's, which are those of the fake VM; what
+ * the back-end is told of as physical is so far from there.
+ */
+#define MOVE_IOMMU (1ull << 33)
+#define MOVE_SHIFT (1ull << 40)
+
+static inline bool move_has_iommu(const struct fake_vm *vm)
+{
+	return vm->features & MOVE_IOMMU;
+}
+
+/* All that there is at once: buffers by the fake VM's physical address, rings by its virtual one.
+ */
+static inline bool move_iotlb(struct fake_vm *vm)
+{
+	unsigned i, k;
+	bool ok = true;
+
+	for (i = 0; move_has_iommu(vm) && i < vm->memory.n; i++) {
+		const struct vhost_user_region *r = &vm->memory.region[i];
+
+		for (k = 0; k < 2; k++) {
+			struct vhost_user_iotlb m = {.iova = k ? r->uva : r->gpa,
+						     .size = r->size,
+						     .uva = r->uva,
+						     .perm = VHOST_USER_ACCESS_RO |
+							     VHOST_USER_ACCESS_WO,
+						     .type = VHOST_USER_IOTLB_UPDATE};
+			union vhost_user_payload reply = {.u64 = 1};
+
+			ok &= !fake_vm_message(vm, VHOST_USER_IOTLB_MSG, &m, sizeof(m), NULL, 0,
+					       &reply) &&
+			      !reply.u64;
+		}
+	}
+	return ok;
+}
+
 /* SET_MEM_TABLE after POSTCOPY_LISTEN: the addresses there. The acknowledgement is the caller's. */
 static inline bool move_table(struct fake_vm *vm, uint64_t *base)
 {
 	size_t size = 8 + vm->memory.n * sizeof(struct vhost_user_region);
+	struct vhost_user_memory table = vm->memory;
 	union vhost_user_payload reply = {};
 	struct vhost_user_header h;
 	unsigned i;
 
-	if (fake_vm_message(vm, VHOST_USER_SET_MEM_TABLE, &vm->memory, size, vm->memory_fd,
-			    vm->memory.n, NULL) ||
+	for (i = 0; move_has_iommu(vm) && i < table.n; i++)
+		table.region[i].gpa += MOVE_SHIFT;
+	if (fake_vm_message(vm, VHOST_USER_SET_MEM_TABLE, &table, size, vm->memory_fd, table.n,
+			    NULL) ||
 	    fake_vm_reply(vm, &h, &reply, VMS_WAIT) || h.request != VHOST_USER_SET_MEM_TABLE ||
 	    h.size != size || reply.memory.n != vm->memory.n)
 		return false;
 	for (i = 0; i < vm->memory.n; i++) {
-		CU_ASSERT_EQUAL(reply.memory.region[i].gpa, vm->memory.region[i].gpa);
+		CU_ASSERT_EQUAL(reply.memory.region[i].gpa, table.region[i].gpa);
 		__atomic_store_n(&base[i], reply.memory.region[i].uva, __ATOMIC_RELAXED);
 	}
 	return true;
@@ -236,6 +278,7 @@ static inline bool move_begin(struct move *m, struct fake_vm *vm, bool hold)
 	CU_ASSERT_EQUAL(fake_vm_request(vm, VHOST_USER_POSTCOPY_LISTEN, NULL, 0, NULL, 0), 0);
 	CU_ASSERT_TRUE_FATAL(move_table(vm, m->base));
 	CU_ASSERT_TRUE(move_ack(vm));
+	CU_ASSERT_TRUE(move_iotlb(vm));
 	return !fake_vm_start(vm);
 }
 

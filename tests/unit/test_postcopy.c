@@ -408,6 +408,44 @@ static void test_often(void)
 	end();
 }
 
+static bool has_asked(void *arg)
+{
+	return __atomic_load_n(&m.asked, __ATOMIC_RELAXED) >= *(unsigned *)arg;
+}
+
+/*
+ * Behind an IOMMU, too, nothing waits; and the buffers are asked for before any frame wants them,
+ * by the physical addresses that are behind those in the ring.
+ */
+static void ahead_of_frames(uint64_t features, unsigned pieces)
+{
+	struct fake_vm_options opt = {
+		.ring_size = 64, .features = FAKE_VM_ALL | features, .recv = {pieces, pieces > 1}};
+	/* 64 buffers of 2048 bytes; the fake VM has touched the first few pages itself */
+	unsigned pages = 64 * 2048 / 4096;
+
+	m.vm = move_join("a", &opt);
+	if (!m.vm)
+		return;
+	CU_ASSERT_EQUAL(m.vm->features & features, features);
+	CU_ASSERT_TRUE_FATAL(move_begin(&m, m.vm, false));
+	CU_ASSERT_TRUE(check_until(has_asked, &pages, VMS_WAIT));
+	move_free(&m);
+	nothing_left();
+	moves(&opt, true);
+}
+
+static void test_iommu(void)
+{
+	if (!begin())
+		return;
+	ahead_of_frames(0, 1);
+	ahead_of_frames(MOVE_IOMMU, 1);
+	ahead_of_frames(MOVE_IOMMU, 2);
+	ahead_of_frames(MOVE_IOMMU | FAKE_VM_PACKED, 1);
+	end();
+}
+
 static void test_huge(void)
 {
 	const struct fake_vm_options opt = {.ring_size = 64, .huge = true};
@@ -427,11 +465,17 @@ static void test_huge(void)
 }
 
 static const struct check tests[] = {
-	{"split", test_split},   {"packed", test_packed},
-	{"never", test_never},   {"cut_short", test_cut_short},
-	{"key", test_key},       {"order", test_order},
-	{"tables", test_tables}, {"often", test_often},
-	{"huge", test_huge},     {},
+	{"split", test_split},
+	{"packed", test_packed},
+	{"never", test_never},
+	{"cut_short", test_cut_short},
+	{"key", test_key},
+	{"order", test_order},
+	{"tables", test_tables},
+	{"often", test_often},
+	{"iommu", test_iommu},
+	{"huge", test_huge},
+	{},
 };
 
 int main(int argc, char **argv)

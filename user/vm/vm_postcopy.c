@@ -27,13 +27,30 @@ struct ahead {
 	unsigned steps, pages; /* that are left */
 };
 
-static bool want(struct ahead *a, uint64_t gpa, uint32_t len)
+/*
+ * Behind an IOMMU @addr is its: what it has said nothing of is asked for when its turn comes, not
+ * here. A page may be there for one of reading and writing only, and is wanted for either.
+ */
+static bool want_page(struct ahead *a, uint64_t addr)
 {
-	uint64_t at = gpa & ~(VU_PAGE - 1), end = gpa + (len < BUFFER_MAX ? len : BUFFER_MAX);
+	struct vu_window w;
+
+	if (!a->mem->iotlb)
+		return vu_postcopy_want(a->p, addr);
+	if (vu_mem_find(a->mem, addr, false, &w))
+		return true;
+	if (w.absent & VU_ABSENT_IOVA && vu_mem_find(a->mem, addr, true, &w))
+		return true;
+	return !(w.absent & VU_ABSENT_IOVA) && vu_postcopy_want(a->p, w.absent & ~VU_ABSENT_MASK);
+}
+
+static bool want(struct ahead *a, uint64_t addr, uint32_t len)
+{
+	uint64_t at = addr & ~(VU_PAGE - 1), end = addr + (len < BUFFER_MAX ? len : BUFFER_MAX);
 	bool there = true;
 
 	for (; at < end && a->pages; at += VU_PAGE, a->pages--)
-		there &= vu_postcopy_want(a->p, at);
+		there &= want_page(a, at);
 	return there;
 }
 
@@ -110,6 +127,11 @@ static void part_ahead(struct ahead *a, uint64_t uva, uint64_t len)
 {
 	unsigned i;
 
+	if (a->mem->iotlb) { /* it is no front-end's address then */
+		for (i = 0; i < len && a->pages; i += VU_PAGE, a->pages--)
+			want_page(a, uva + i);
+		return;
+	}
 	for (i = 0; i < a->mem->n; i++) {
 		const struct vu_region *r = &a->mem->region[i];
 		uint64_t at = r->gpa + (uva - r->uva), end = at + len;
