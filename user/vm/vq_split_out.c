@@ -197,14 +197,16 @@ static unsigned put_all(struct vq *q, const struct batch *b, const uint16_t *whi
 
 /*
  * Tells the dirty log of the entries that were written from @used_was on: those that were used, and
- * behind them, if some frame found no room, any of the chains in which it was looked for.
+ * behind them, if some frame found no room, or not all of it, any of the chains in which it was
+ * looked for.
  */
 static __attribute__((noinline)) void log_batch(struct vq *q, uint16_t used_was, uint16_t avail_idx,
 						const struct out_count *c)
 {
 	uint16_t n = q->used_at - used_was, more = avail_idx - q->avail_at;
 
-	if ((c->queue_full || c->buffer_short || c->queue_broken) && more <= q->size - n)
+	if ((c->queue_full || c->buffer_short || c->memory_absent || c->queue_broken) &&
+	    more <= q->size - n)
 		n += more;
 	log_entries(q, used_was, n);
 }
