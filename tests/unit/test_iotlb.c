@@ -581,10 +581,13 @@ static void under_traffic(uint64_t features)
 	struct port_table ports = {.n = 1};
 	struct sources *sources = calloc(1, sizeof(*sources) + sizeof(sources->source[0]));
 	struct vswitch sw = {.fdb = fdb_new(), .ports = &ports};
+	struct pollfd call = {.events = POLLIN}; /* each batch that was given back */
 	unsigned i, k;
+	eventfd_t n;
 
 	guest_new(features);
 	guest_start();
+	call.fd = peer_eventfd(VHOST_USER_SET_VRING_CALL, 1);
 	CU_ASSERT_EQUAL(map(BUFFER, PAGE, FRAME_AT, RW), 0);
 	write_frame(FRAME_AT, 'a');
 	sources->n = 1;
@@ -607,11 +610,13 @@ static void under_traffic(uint64_t features)
 		g.memory[FRAME_AT + 12 + 6] = 2;
 		CU_ASSERT_EQUAL(map(BUFFER, PAGE, FRAME_AT, RW), 0);
 	}
-	for (i = 0; i < 5000 && __atomic_load_n(&t.stats.in_frames, 2) < PEER_SIZE - 1; i++) {
+	while (__atomic_load_n(&t.stats.in_frames, __ATOMIC_RELAXED) < PEER_SIZE - 1) {
+		CU_ASSERT_EQUAL_FATAL(poll(&call, 1, 20000), 1);
+		eventfd_read(call.fd, &n);
 		events();
-		usleep(1000);
 	}
 	worker_stop(t.worker);
+	close(call.fd);
 	CU_ASSERT_EQUAL(t.stats.in_frames, PEER_SIZE - 1);
 	CU_ASSERT_EQUAL(t.stats.drops.bad_source, 0);
 	guest_end();
