@@ -114,6 +114,7 @@ static void test_life(void)
 static void test_as_many_as_there_are(void)
 {
 	struct vhost_user_region r = {0, PAGE, PEER_UVA, 0};
+	struct vu_mem *mem = NULL;
 	struct vm_state state;
 	unsigned i;
 
@@ -131,6 +132,9 @@ static void test_as_many_as_there_are(void)
 	for (i = 1; i < VU_REGIONS_MAX; i++)
 		CU_ASSERT(t.vm->control->mem->region[i - 1].gpa <
 			  t.vm->control->mem->region[i].gpa);
+	/* the table itself has no room, and nor has the message */
+	CU_ASSERT_EQUAL(vu_mem_add(&mem, t.vm->control->mem, &r, t.memory), -EINVAL);
+	CU_ASSERT_PTR_NULL(mem);
 	add(r);
 	CU_ASSERT_TRUE(peer_is_closed());
 	peer_end();
