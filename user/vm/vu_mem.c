@@ -29,8 +29,10 @@ static int check_region(const struct vu_mem *mem, const struct vhost_user_region
 	uint64_t total = r->size;
 	unsigned i;
 
-	if (mem->n == VU_REGIONS_MAX || !r->size || r->size > VU_MEMORY_MAX ||
-	    r->mmap_offset > VU_MEMORY_MAX || wraps(r->gpa, r->size) || wraps(r->uva, r->size))
+	if (mem->n == VU_REGIONS_MAX)
+		return -ENOSPC;
+	if (!r->size || r->size > VU_MEMORY_MAX || r->mmap_offset > VU_MEMORY_MAX ||
+	    wraps(r->gpa, r->size) || wraps(r->uva, r->size))
 		return -EINVAL;
 	for (i = 0; i < mem->n; i++) {
 		const struct vu_region *o = &mem->region[i];
@@ -106,10 +108,22 @@ int vu_mem_new(struct vu_mem **out, const struct vhost_user_memory *table, const
 	return ret;
 }
 
+/* Which one of @mem is just this; mem->n: none. */
+static unsigned find_same(const struct vu_mem *mem, const struct vhost_user_region *r)
+{
+	unsigned i;
+
+	for (i = 0; i < mem->n; i++)
+		if (mem->region[i].gpa == r->gpa && mem->region[i].uva == r->uva &&
+		    mem->region[i].size == r->size)
+			break;
+	return i;
+}
+
 int vu_mem_add(struct vu_mem **out, const struct vu_mem *old, const struct vhost_user_region *r,
 	       int fd)
 {
-	struct vu_mem *mem = copy_of(old, UINT32_MAX);
+	struct vu_mem *mem = copy_of(old, old ? find_same(old, r) : 0);
 	int ret;
 
 	if (!mem)
@@ -122,25 +136,14 @@ int vu_mem_add(struct vu_mem **out, const struct vu_mem *old, const struct vhost
 	return ret;
 }
 
-const struct vu_region *vu_mem_same(const struct vu_mem *mem, const struct vhost_user_region *r)
-{
-	unsigned i;
-
-	for (i = 0; mem && i < mem->n; i++)
-		if (mem->region[i].gpa == r->gpa && mem->region[i].uva == r->uva &&
-		    mem->region[i].size == r->size)
-			return &mem->region[i];
-	return NULL;
-}
-
 int vu_mem_del(struct vu_mem **out, const struct vu_mem *old, const struct vhost_user_region *r)
 {
-	const struct vu_region *same = vu_mem_same(old, r);
+	unsigned i = old ? find_same(old, r) : 0;
 	struct vu_mem *mem;
 
-	if (!same)
+	if (!old || i == old->n)
 		return -ENOENT;
-	mem = copy_of(old, same - old->region);
+	mem = copy_of(old, i);
 	if (!mem)
 		return -ENOMEM;
 	*out = mem;

@@ -27,7 +27,6 @@ struct vu_region {
 	void *map;     /* the mapping that it is in: its first page, */
 	size_t map_len;
 	struct vu_map *mapping; /* and to whom it belongs */
-	unsigned again;         /* control's: see msg_add_mem_reg() */
 };
 
 #define VU_PAGE 4096ull
@@ -77,7 +76,9 @@ int vu_mem_new(struct vu_mem **out, const struct vhost_user_memory *table, const
  * @r:   the region
  * @fd:  its file; stays the caller's
  *
- * Control thread. Return: as vu_mem_new(); -EINVAL also if there are VU_REGIONS_MAX already.
+ * A region of the same two addresses and size gives way to it. Control thread.
+ *
+ * Return: as vu_mem_new(); -ENOSPC if there are VU_REGIONS_MAX others already.
  */
 int vu_mem_add(struct vu_mem **out, const struct vu_mem *old, const struct vhost_user_region *r,
 	       int fd);
@@ -91,10 +92,6 @@ int vu_mem_add(struct vu_mem **out, const struct vu_mem *old, const struct vhost
  * Control thread. Return: 0; -ENOENT if there is no such region; -ENOMEM.
  */
 int vu_mem_del(struct vu_mem **out, const struct vu_mem *old, const struct vhost_user_region *r);
-
-/** vu_mem_same() - the region with these addresses and this size, or NULL; @mem may be NULL, too.
- */
-const struct vu_region *vu_mem_same(const struct vu_mem *mem, const struct vhost_user_region *r);
 
 /** vu_mem_free() - unmap what no other table has; no worker uses this one. NULL is fine. */
 void vu_mem_free(struct vu_mem *mem);

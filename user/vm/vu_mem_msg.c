@@ -42,31 +42,18 @@ int msg_get_max_mem_slots(struct request *q)
 }
 
 /*
- * How often more the region that the message is about was added, or NULL if it isn't there.
- * QEMU 7.2 says each region once for each pair of queues, when it comes and when it goes: it stays
- * until the last pair is without it. No worker reads the count, so it may be changed in place.
+ * QEMU before 8.2 sends ADD_MEM_REG and REM_MEM_REG once for each pair of queues, on the one
+ * connection that all of them have. So what is there already may come again, and what has gone
+ * may be taken away: also after another region has come in its place.
  */
-static unsigned *again_of(struct request *q)
-{
-	const struct vu_region *r = vu_mem_same(q->c->mem, &q->m->payload.one.region);
-
-	return r ? &q->c->mem->region[r - q->c->mem->region].again : NULL;
-}
-
 int msg_add_mem_reg(struct request *q)
 {
-	const struct vu_mem *old = q->c->mem;
-	unsigned *again = again_of(q);
 	struct vu_mem *mem;
 	int ret;
 
-	if (again && *again + 1 < q->c->n_rings / 2) {
-		++*again;
-		return 0;
-	}
-	if (old && old->n == VU_REGIONS_MAX)
+	ret = vu_mem_add(&mem, q->c->mem, &q->m->payload.one.region, q->m->fd[0]);
+	if (ret == -ENOSPC)
 		return msg_refuse(q, "there are %u regions already", VU_REGIONS_MAX);
-	ret = vu_mem_add(&mem, old, &q->m->payload.one.region, q->m->fd[0]);
 	if (ret == -EINVAL)
 		return msg_refuse(q, "the region overlaps another, wraps around or exceeds its "
 				     "file");
@@ -78,17 +65,12 @@ int msg_add_mem_reg(struct request *q)
 
 int msg_rem_mem_reg(struct request *q)
 {
-	unsigned *again = again_of(q);
 	struct vu_mem *mem;
 	int ret;
 
-	if (again && *again) {
-		--*again;
-		return 0;
-	}
 	ret = vu_mem_del(&mem, q->c->mem, &q->m->payload.one.region);
 	if (ret == -ENOENT)
-		return msg_refuse(q, "there is no such region");
+		return 0;
 	if (ret)
 		return msg_refuse(q, "%s", strerror(-ret));
 	use_memory(q->c, mem);
