@@ -78,6 +78,28 @@ static void test_ring_reset(void)
 	CU_ASSERT(vm_peer_is_qemu(0)); /* nobody's */
 }
 
+/* What a front-end was offered is still shown when it has gone: it may have asked for more. */
+static void test_gone(void)
+{
+	uint64_t features, protocol;
+	char name[16];
+
+	CU_ASSERT_EQUAL_FATAL(prctl(PR_GET_NAME, name), 0);
+	prctl(PR_SET_NAME, "qemu-system-x86");
+	peer_setup(1);
+	peer_connect();
+	features = peer_get(VHOST_USER_GET_FEATURES);
+	protocol = peer_get(VHOST_USER_GET_PROTOCOL_FEATURES);
+	peer_u64(VHOST_USER_SET_FEATURES, FEATURE(40) | FEATURE(32));
+	CU_ASSERT_FALSE(state().connected);
+	CU_ASSERT(state().offered == features && state().protocol_offered == protocol);
+	CU_ASSERT_EQUAL(state().asked & ~state().offered, FEATURE(40));
+	prctl(PR_SET_NAME, name);
+	peer_connect();
+	CU_ASSERT_EQUAL(peer_get(VHOST_USER_GET_FEATURES) & FEATURE(40), FEATURE(40));
+	peer_end();
+}
+
 /* What is withheld can't be had. */
 static void test_withheld(void)
 {
@@ -249,6 +271,7 @@ int main(int argc, char **argv)
 	static const struct check tests[] = {
 		{"offloads", test_offloads},
 		{"ring_reset", test_ring_reset},
+		{"gone", test_gone},
 		{"withheld", test_withheld},
 		{"takes", test_takes},
 		{"mtu_told", test_mtu_told},

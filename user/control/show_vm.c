@@ -44,11 +44,8 @@ static const struct feature {
 	{VIRTIO_F_ANY_LAYOUT, .name = "any_layout"},
 	{VIRTIO_RING_F_INDIRECT_DESC, .name = "indirect_desc"},
 	{VIRTIO_RING_F_EVENT_IDX, .name = "event_idx"},
-	{VHOST_USER_F_LOG_ALL, .name = "log_all"},
 	{VIRTIO_F_ACCESS_PLATFORM, .name = "access_platform"},
 	{VIRTIO_NET_F_GUEST_ANNOUNCE, .name = "guest_announce"},
-	{VIRTIO_NET_F_MAC, .name = "mac"},
-	{VIRTIO_NET_F_STATUS, .name = "status"},
 	{VIRTIO_NET_F_CTRL_VQ, .name = "ctrl_vq"},
 	{VIRTIO_F_ORDER_PLATFORM, .name = "order_platform"},
 	{VHOST_USER_F_PROTOCOL_FEATURES, .name = "protocol_features"},
@@ -56,7 +53,6 @@ static const struct feature {
 	{VIRTIO_F_RING_PACKED, .name = "ring_packed"},
 	{VIRTIO_F_IN_ORDER, .name = "in_order"},
 	{VIRTIO_F_RING_RESET, .name = "ring_reset"},
-	{VIRTIO_F_ACCESS_PLATFORM, .name = "access_platform"},
 };
 
 #define N_FEATURES (sizeof(features) / sizeof(features[0]))

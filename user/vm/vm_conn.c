@@ -66,7 +66,6 @@ void vm_disconnect(struct vm_control *c, const char *why)
 	c->features = 0;
 	c->protocol_features = 0;
 	c->status = 0;
-	c->peer_is_qemu = false;
 	c->config_due = false;
 	vm_set_mtu(c, 0);
 	vu_conn_close(&c->conn);

@@ -53,7 +53,7 @@ struct vm_control {
 
 	struct vu_conn conn; /* the front-end */
 	struct loop_watch *conn_watch;
-	bool peer_is_qemu;      /* see vm_peer_is_qemu(); false: there is none */
+	bool peer_is_qemu;      /* see vm_peer_is_qemu(); the last one's while there is none */
 	struct vu_conn pending; /* a second one that has not said anything yet */
 	struct loop_watch *pending_watch;
 	bool heard; /* it has sent a message */
