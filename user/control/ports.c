@@ -381,7 +381,9 @@ int daemon_add_vm(struct daemon *d, const struct vm_options *asked, char *err, s
 	}
 	daemon_show_port(d, &vm->port);
 	log_info("vm %s: port %u, %s on %s", opt.name, id,
-		 opt.role == VM_CLIENT ? "calls its front-end" : "waits for its front-end",
+		 opt.role == VM_CLIENT ? "calls its front-end"
+		 : vm->control->once   ? "was given its front-end"
+				       : "waits for its front-end",
 		 vm->control->socket);
 	daemon_check_mtu(d, vm);
 	return 0;

@@ -56,8 +56,8 @@ void vm_log(struct vm_control *c, enum log_level level, const char *format, ...)
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	if (c->log_left_out)
-		log_line(level, "vm %s: %s (%u earlier lines left out)", c->vm->port.name, text,
-			 c->log_left_out);
+		log_line(level, "vm %s: %s (%u earlier line%s left out)", c->vm->port.name, text,
+			 c->log_left_out, c->log_left_out == 1 ? "" : "s");
 	else
 		log_line(level, "vm %s: %s", c->vm->port.name, text);
 	c->log_left_out = 0;
