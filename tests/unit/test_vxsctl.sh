@@ -182,6 +182,12 @@ expect port_mtu 0 'KIND +UP +QUEUES +MTU .* a +vm +no +1 +any .* m +vm +no +1 +9
 expect port_offloads 0 'MTU +9000 \(mtu=\).offloads +checksums alone \(offloads=csum\)' port show m
 expect port_offered 0 '"offered": *\[[^]]*"guest_tso6",[^]]*"ring_packed"' -j port show a
 expect port_withheld 0 '"csum",[[:space:]]*"guest_csum",[[:space:]]*"mtu",' -j port show m
+twice=$(ctl -j port show a | sed -n '/"offered"/,/]/s/^ *"\([a-z0-9_]*\)",*$/\1/p' | sort | uniq -d)
+[ -z "$twice" ]
+report port_offered_once $? "offered twice: $twice"
+mapfile -t words < <(ctl -j port show a | sed -n 's/^ *"\([a-z_]*\)": .*/\1/p; s/^ *"\([a-z_]*\)":.*/\1/p' |
+	grep -vx 'id\|name\|kind\|up' | sort -u)
+agree port_keys vxsctl.8 "${words[@]}"
 expect port_why_not 0 'traffic +does not pass: .*a\.sock' port show a
 expect port_queues 0 ' 7 +in +[0-9]+ +stopped' port show b
 expect port_none 1 '^vxsctl: x: no such port; ' port show x
@@ -245,6 +251,10 @@ out+="/$(complete_words stats b)/$(complete_words qemu --me)/$(complete_words fd
 out+=$(complete_words stats --workers --for "")/$(complete_words stats --w)
 [ "$out" = "fdb help port qemu stats status/add del show/a b m/b/--memory/show//--workers" ]
 report completion $? "$out"
+keys='mac= socket= role= queues= offloads= mtu= ring-reset= postcopy='
+[ "$(complete_words port add c,)" = "c,${keys// / c,}" ] &&
+	[ "$(complete_words port add c,role = client,m)" = "client,mac= client,mtu=" ]
+report completion_keys $? "$(complete_words port add c,)/$(complete_words port add c,role = client,m)"
 all='--name --run-dir -j --help --version'
 out="$(complete_words -)/$(complete_words status -)/$(complete_words qemu a -)/"
 out+="$(complete_words stats -)/$(complete_words stats --workers '')"
