@@ -231,6 +231,11 @@ static void test_refused(void)
 		      "\"protocol_negotiated\":[\"mtu\"],\"negotiated\":[\"csum\"]"),
 		   LIST("vhost-user mtu\n           not taken: mq\n"),
 		   LIST("asked for", "last connection"));
+	says_of_vm(VM("\"ended\":\"the front-end hung up\",\"device_status\":\"reset\""),
+		   LIST("connection 1 since start\n           the one before ended: the front-end "
+			"hung up\nmemory",
+			"device     reset\n"),
+		   LIST("last connection"));
 }
 
 static void notes_are(const char *name, unsigned len, const char *tail)

@@ -129,34 +129,40 @@ static void print_features(struct json_object *p)
 	       text_of(p, "protocol_features"));
 }
 
-static void print_connection(struct json_object *p)
+static void print_ended(struct json_object *p)
 {
-	int64_t connections = get_int(p, "connections");
-	char ended[320];
+	char text[320];
 
-	if (get_bool(p, "connected")) {
-		printf("front-end  connected");
-		if (get(p, "peer_pid"))
-			printf(" (process %" PRId64 ")", get_int(p, "peer_pid"));
-		printf(", connection %" PRId64 " since start\n", connections);
-		printf("memory     ");
-		if (get_int(p, "regions"))
-			printf("%" PRId64 " MiB in %" PRId64 " region%s\n",
-			       get_int(p, "memory") >> 20, get_int(p, "regions"),
-			       plural(get_int(p, "regions")));
-		else
-			printf("none yet\n");
-		if (get(p, "device_status"))
-			printf("device     %s\n", text_of(p, "device_status"));
-	} else {
-		printf("front-end  not connected, %" PRId64 " connection%s since start\n",
-		       connections, plural(connections));
-	}
 	if (!get(p, "ended"))
 		return;
-	snprintf(ended, sizeof(ended), "the last connection ended: %s", text_of(p, "ended"));
+	snprintf(text, sizeof(text), "the %s ended: %s",
+		 get_bool(p, "connected") ? "one before" : "last connection", text_of(p, "ended"));
 	printf("%*s", INDENT, "");
-	words_wrap(ended, INDENT, stdout);
+	words_wrap(text, INDENT, stdout);
+}
+
+static void print_connection(struct json_object *p)
+{
+	int64_t connections = get_int(p, "connections"), regions = get_int(p, "regions");
+
+	if (!get_bool(p, "connected")) {
+		printf("front-end  not connected, %" PRId64 " connection%s since start\n",
+		       connections, plural(connections));
+		print_ended(p);
+		return;
+	}
+	printf("front-end  connected");
+	if (get(p, "peer_pid"))
+		printf(" (process %" PRId64 ")", get_int(p, "peer_pid"));
+	printf(", connection %" PRId64 " since start\n", connections);
+	print_ended(p);
+	if (regions)
+		printf("memory     %" PRId64 " MiB in %" PRId64 " region%s\n",
+		       get_int(p, "memory") >> 20, regions, plural(regions));
+	else
+		printf("memory     none yet\n");
+	if (get(p, "device_status"))
+		printf("device     %s\n", text_of(p, "device_status"));
 }
 
 static bool is_unused(struct json_object *queue)
