@@ -98,6 +98,9 @@ bool vu_postcopy_awaits_ack(const struct vu_postcopy *p)
 	return p->state == TOLD;
 }
 
+/* Which of its two sockets tells it first, nobody knows. */
+#define HAS_ENDED "the process that fetches its pages has ended; was its memory file cut short?"
+
 static void fail(struct vu_postcopy *p, const char *why)
 {
 	p->events.failed(p->events.arg, why);
@@ -131,7 +134,7 @@ static void on_command(void *arg, uint32_t events)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n != sizeof(ready))
-		fail(p, "the process that fetches its pages has ended");
+		fail(p, HAS_ENDED);
 	else if (ready.error)
 		fail(p, strerror(ready.error > 0 ? ready.error : EPROTO));
 	else if (p->state == WATCHING && ready.round == p->round) {
@@ -182,8 +185,7 @@ static void on_touch(void *arg, uint32_t events)
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			break;
 		if (n != sizeof(at) || !has_come(p, at)) {
-			fail(p, "the process that fetches its pages has ended; "
-				"was its memory file cut short?");
+			fail(p, HAS_ENDED);
 			return;
 		}
 	}
