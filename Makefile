@@ -145,7 +145,7 @@ $(REPLAY): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o \
 	$(say) "  LINK  $@"
 	$(Q)$(CC) $(VXS_LDFLAGS) $(WRAP) -o $@ $^ -lcunit $(PC_LIBS)
 
-check: all $(UNIT) $(REPLAY) ## tests that need no root, under 30 s
+check: all $(UNIT) $(REPLAY) ## tests that need no root, about a minute
 	@BUILD=$(BUILD) scripts/check
 
 test: ## every test; needs root (scripts/test)
