@@ -143,6 +143,11 @@ static void test_left(void)
 	if (!begin())
 		return;
 	share(1, 0);
+	want(PAGE);
+	expect_come(PAGE);
+	want(4 * SIZE);
+	expect_come(4 * SIZE);
+	share(2, 2 * SIZE);
 	close(f.command);
 	f.command = -1;
 	expect_end(0);
