@@ -133,7 +133,7 @@ static void test_as_many_as_there_are(void)
 		CU_ASSERT(t.vm->control->mem->region[i - 1].gpa <
 			  t.vm->control->mem->region[i].gpa);
 	/* the table itself has no room, and nor has the message */
-	CU_ASSERT_EQUAL(vu_mem_add(&mem, t.vm->control->mem, &r, t.memory), -EINVAL);
+	CU_ASSERT_EQUAL(vu_mem_add(&mem, t.vm->control->mem, &r, t.memory), -ENOSPC);
 	CU_ASSERT_PTR_NULL(mem);
 	add(r);
 	CU_ASSERT_TRUE(peer_is_closed());
