@@ -123,10 +123,13 @@ static void test_bad_tables(void)
 	}
 	/* what is no memory at all */
 	CU_ASSERT_EQUAL_FATAL(pipe(pipes), 0);
-	CU_ASSERT_EQUAL(vu_mem_new(&mem, &bad[3].table, &pipes[0], 1), -EINVAL);
+	CU_ASSERT_EQUAL(vu_mem_new(&mem, &bad[3].table, &pipes[0], 1), -EMEDIUMTYPE);
 	close(pipes[0]), close(pipes[1]);
 	fds[0] = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CU_ASSERT_EQUAL(vu_mem_new(&mem, &tiny, fds, 1), -EINVAL);
+	CU_ASSERT_EQUAL(vu_mem_new(&mem, &tiny, fds, 1), -EMEDIUMTYPE);
+	close(fds[0]);
+	fds[0] = open("/proc/self/exe", O_RDONLY | O_CLOEXEC); /* a file, but on a disk */
+	CU_ASSERT_EQUAL(vu_mem_new(&mem, &tiny, fds, 1), -EMEDIUMTYPE);
 	close(fds[0]);
 	fds[0] = -1;
 	CU_ASSERT_EQUAL(vu_mem_new(&mem, &bad[3].table, fds, 1), -EBADF);

@@ -71,15 +71,14 @@ int vu_inflight_map(struct vu_inflight **f, const struct vhost_user_inflight *wa
 	if (wanted->mmap_size < vu_inflight_size(wanted->n_queues, wanted->queue_size, packed) ||
 	    wanted->mmap_offset % VU_INFLIGHT_ALIGN)
 		return -EINVAL;
-	if (fstat(fd, &st) < 0)
-		return -errno;
 	/* A guest's memory is a file of somebody else, too, and is guarded in the same way. */
 	table.region[0].size = wanted->mmap_size;
 	table.region[0].mmap_offset = wanted->mmap_offset;
 	ret = vu_mem_new(&mem, &table, &fd, 1);
 	if (ret)
 		return ret;
-	ret = need(f);
+	/* only now it is known to be a file that answers at once */
+	ret = fstat(fd, &st) < 0 ? -errno : need(f);
 	if (ret) {
 		vu_mem_free(mem);
 		return ret;

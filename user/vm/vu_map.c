@@ -3,6 +3,7 @@
 #include "vm/vu_map.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -120,10 +121,15 @@ static int map_file(struct vu_map *map, int fd, uint64_t offset, uint64_t size)
 	uint64_t page = sysconf(_SC_PAGESIZE), start, end;
 	struct stat st;
 
+	/*
+	 * Only what is in memory has seals. For any other file somebody else is asked: a FUSE
+	 * server that never answers would hold up fstat() here, and a worker at each page.
+	 */
+	if (fcntl(fd, F_GET_SEALS) < 0)
+		return errno == EINVAL ? -EMEDIUMTYPE : -errno;
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (!S_ISREG(st.st_mode) || st.st_size < 0 || !size || size > VU_MEMORY_MAX ||
-	    offset > VU_MEMORY_MAX)
+	if (st.st_size < 0 || !size || size > VU_MEMORY_MAX || offset > VU_MEMORY_MAX)
 		return -EINVAL;
 	if ((uint64_t)st.st_blksize > page && !(st.st_blksize & (st.st_blksize - 1)))
 		page = st.st_blksize;

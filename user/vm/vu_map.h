@@ -29,8 +29,9 @@ struct vu_map {
  *
  * It is left out of core dumps. Control thread.
  *
- * Return: 0; -EINVAL if it is no file that can be guest memory, or the piece ends behind it;
- * -errno of fstat() or mmap(); -ENOMEM.
+ * Return: 0; -EMEDIUMTYPE if the file isn't in memory (memfd, tmpfs, hugetlbfs), so that whoever
+ * touches it may have to wait; -EINVAL if the piece ends behind it; -errno of fcntl(), fstat() or
+ * mmap(); -ENOMEM.
  */
 int vu_map_new(struct vu_map **out, int fd, uint64_t offset, uint64_t size);
 

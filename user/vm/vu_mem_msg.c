@@ -18,6 +18,14 @@ static void use_memory(struct vm_control *c, struct vu_mem *mem)
 		c->ring[i].misplaced = false;
 }
 
+static int refuse_map(struct request *q, int error)
+{
+	if (error == -EMEDIUMTYPE)
+		return msg_refuse(q, "guest memory in a file that is neither a memfd nor on tmpfs "
+				     "or hugetlbfs");
+	return msg_refuse(q, "can't map guest memory: %s", strerror(-error));
+}
+
 int msg_set_mem_table(struct request *q)
 {
 	struct vu_mem *mem;
@@ -28,7 +36,7 @@ int msg_set_mem_table(struct request *q)
 		return msg_refuse(q, "its %u regions overlap, wrap around or exceed their files",
 				  q->m->payload.memory.n);
 	if (ret)
-		return msg_refuse(q, "can't map guest memory: %s", strerror(-ret));
+		return refuse_map(q, ret);
 	if (q->c->postcopy)
 		vu_postcopy_drop_table(q->c->postcopy);
 	use_memory(q->c, mem);
@@ -58,7 +66,7 @@ int msg_add_mem_reg(struct request *q)
 		return msg_refuse(q, "the region overlaps another, wraps around or exceeds its "
 				     "file");
 	if (ret)
-		return msg_refuse(q, "can't map guest memory: %s", strerror(-ret));
+		return refuse_map(q, ret);
 	use_memory(q->c, mem);
 	return 0;
 }
