@@ -9,10 +9,10 @@
 
 /*
  * The first tests have the back-end in this process, and cut the conversation at every place. The
- * last has a vxsd with three ports: in a thread of its own, a sends to b as fast as b's ring has
- * room; the main thread has thousands of front-ends come to x and break off, after a random part of
- * the conversation, with some bytes changed, with the wrong fds or with memory that shrinks. SEED=N
- * in the environment repeats what a failed run printed.
+ * last has a vxsd with four ports: in a thread of its own, a sends to b as fast as b's ring has
+ * room; the main thread has thousands of front-ends come to x and y and break off, after a random
+ * part of the conversation, with some bytes changed, with the wrong fds or with memory that
+ * shrinks. SEED=N in the environment repeats what a failed run printed.
  */
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 #define BREAKS  600
@@ -27,7 +27,7 @@
 #define BURST   32
 
 static struct talk_step step[TALK_STEPS];
-static unsigned n_steps;
+static unsigned n_steps, n_up;
 
 /* Front-end and all its fds gone: nothing may be left here. */
 static void expect_nothing(unsigned fds)
@@ -47,7 +47,7 @@ static void expect_next_works(void)
 	unsigned i;
 
 	peer_connect();
-	for (i = 0; i < n_steps - 2; i++) {
+	for (i = 0; i < n_up; i++) {
 		CU_ASSERT(talk_say(t.fd, &step[i], talk_length(&step[i]), t.memory, true));
 		peer_pump();
 	}
@@ -57,18 +57,19 @@ static void expect_next_works(void)
 	peer_pump();
 }
 
-static unsigned begin(void)
+static unsigned begin(enum talk_kind kind)
 {
-	n_steps = talk_write(step);
-	peer_setup(1);
+	n_steps = talk_write(step, kind, &n_up);
+	peer_setup_vm(
+		(struct vm_options){.name = "a", .queues = 1, .postcopy = kind == TALK_POSTCOPY});
 	expect_next_works();
 	return check_fds();
 }
 
 /* Each step whole but the last, of which come as many bytes as there are places to stop at. */
-static void test_every_place(void)
+static void every_place(enum talk_kind kind)
 {
-	unsigned fds = begin(), last, i, place;
+	unsigned fds = begin(kind), last, i, place;
 
 	for (last = 0; last < n_steps; last++) {
 		size_t size = step[last].header.size;
@@ -97,10 +98,25 @@ static void test_every_place(void)
 	peer_end();
 }
 
-/* The same by SIGKILL: descriptors of memory and eventfds that only it had go with it. */
-static void test_killed(void)
+static void test_every_place(void)
 {
-	unsigned fds = begin(), last, i;
+	every_place(TALK_QEMU);
+}
+
+static void test_every_place_iommu(void)
+{
+	every_place(TALK_IOMMU);
+}
+
+static void test_every_place_newer(void)
+{
+	every_place(TALK_NEWER);
+}
+
+/* The same by SIGKILL: descriptors of memory and eventfds that only it had go with it. */
+static void killed(enum talk_kind kind)
+{
+	unsigned fds = begin(kind), last, i;
 	int status;
 	pid_t pid;
 
@@ -122,6 +138,12 @@ static void test_killed(void)
 	}
 	expect_next_works();
 	peer_end();
+}
+
+static void test_killed(void)
+{
+	killed(TALK_QEMU);
+	killed(TALK_NEWER);
 }
 
 /* ---- the pair ---- */
@@ -236,10 +258,17 @@ static void scribble(int memory)
 
 static void break_off(int memory)
 {
+	enum talk_kind kind = pick(TALK_KINDS);
 	bool changes = pick(2);
-	unsigned i, last = pick(n_steps + 1);
-	int fd = peer_dial();
+	unsigned i, last;
+	int fd;
 
+	/* x refuses post-copy, for which y has to start a process each time */
+	snprintf(t.socket, sizeof(t.socket), "%s/%c.sock", vxsd.run_dir,
+		 kind == TALK_POSTCOPY && !pick(64) ? 'y' : 'x');
+	fd = peer_dial();
+	n_steps = talk_write(step, kind, &n_up);
+	last = pick(n_steps + 1);
 	CU_ASSERT_FATAL(!ftruncate(memory, PEER_MEM));
 	for (i = 0; i <= last && i < n_steps; i++) {
 		struct talk_step s = step[i];
@@ -274,16 +303,21 @@ static unsigned count_in(const char *file, const char *text)
 	return n;
 }
 
-/* All have been heard and forgotten: the port is free for the next one, who works. */
-static bool x_is_idle(void *arg)
+static bool is_idle(const char *show)
 {
-	struct json_object *port = child_ctl(&vxsd, "port show x", NULL);
+	struct json_object *port = child_ctl(&vxsd, show, NULL);
 	struct json_object *one = json_object_array_get_idx(port, 0);
 	bool idle = one && !json_object_get_boolean(vms_member(one, "connected"));
 
-	(void)arg;
 	json_object_put(port);
 	return idle;
+}
+
+/* All have been heard and forgotten: the ports are free for the next one, who works. */
+static bool are_idle(void *arg)
+{
+	(void)arg;
+	return is_idle("port show x") && is_idle("port show y");
 }
 
 /* vxsd may still be closing vxsctl's connection. */
@@ -315,11 +349,9 @@ static void test_beside_traffic(void)
 	mix = seed ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL);
 	printf("     SEED=%llu, %u connections\n", (unsigned long long)mix, BREAKS);
 	if (!vms_start("--log-level error --cpus 0" VMS_PORT("a", "61") VMS_PORT("b", "62")
-			       VMS_PORT("x", "78"),
+			       VMS_PORT("x", "78") VMS_PORT("y", "79") ",postcopy=on",
 		       false))
 		return;
-	n_steps = talk_write(step);
-	snprintf(t.socket, sizeof(t.socket), "%s/x.sock", vxsd.run_dir);
 	pair.from = vms_join("a", &opt);
 	pair.to = vms_join("b", &opt);
 	if (pair.from && pair.to && !pthread_create(&pair.thread, NULL, carry, NULL)) {
@@ -328,11 +360,11 @@ static void test_beside_traffic(void)
 			break_off(memory);
 			if (i != WARM_UP)
 				continue;
-			CU_ASSERT(check_until(x_is_idle, NULL, VMS_WAIT));
+			CU_ASSERT(check_until(are_idle, NULL, VMS_WAIT));
 			maps = count_in("maps", "memfd:guest");
 			rss = count_in("status", RSS);
 		}
-		CU_ASSERT(check_until(x_is_idle, NULL, VMS_WAIT));
+		CU_ASSERT(check_until(are_idle, NULL, VMS_WAIT));
 		CU_ASSERT(check_until(has_fds, &fds, VMS_WAIT));
 		CU_ASSERT_EQUAL(maps, 0);
 		CU_ASSERT_EQUAL(count_in("maps", "memfd:guest"), 0);
@@ -358,6 +390,8 @@ int main(int argc, char **argv)
 {
 	static const struct check tests[] = {
 		{"every_place", test_every_place},
+		{"every_place_iommu", test_every_place_iommu},
+		{"every_place_newer", test_every_place_newer},
 		{"killed", test_killed},
 		{"beside_traffic", test_beside_traffic},
 		{},

@@ -465,6 +465,36 @@ static void test_many_messages(void)
 	peer_end();
 }
 
+/* What stands in the place of an fd that didn't come is nothing that a handler may look at. */
+static void test_fds_missing(void)
+{
+	static const struct {
+		uint32_t request, size, protocol;
+	} with[] = {
+		{VHOST_USER_SET_MEM_TABLE, 40, VHOST_USER_PROTOCOL_F_MQ},
+		{VHOST_USER_SET_LOG_BASE, 16, VHOST_USER_PROTOCOL_F_LOG_SHMFD},
+		{VHOST_USER_SET_LOG_FD, 0, VHOST_USER_PROTOCOL_F_LOG_SHMFD},
+		{VHOST_USER_SET_BACKEND_REQ_FD, 0, VHOST_USER_PROTOCOL_F_BACKEND_REQ},
+		{VHOST_USER_SET_INFLIGHT_FD, 24, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD},
+		{VHOST_USER_ADD_MEM_REG, 40, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS},
+		{VHOST_USER_SET_DEVICE_STATE_FD, 8, VHOST_USER_PROTOCOL_F_DEVICE_STATE},
+	};
+	const uint32_t payload[10] = {1};
+	struct vm_state s;
+	unsigned i;
+
+	peer_setup(1);
+	for (i = 0; i < sizeof(with) / sizeof(with[0]); i++) {
+		peer_connect();
+		peer_u64(VHOST_USER_SET_PROTOCOL_FEATURES, FEATURE(with[i].protocol));
+		peer_send(with[i].request, 0, payload, with[i].size, NULL, 0);
+		CU_ASSERT(peer_is_closed());
+		s = state();
+		CU_ASSERT(s.ended && strstr(s.ended, "comes with 0 file descriptors"));
+	}
+	peer_end();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check tests[] = {
@@ -473,6 +503,7 @@ int main(int argc, char **argv)
 		{"indexes", test_indexes},
 		{"sizes", test_sizes},
 		{"fds cut", test_fds_cut},
+		{"fds missing", test_fds_missing},
 		{"most queues", test_most_queues},
 		{"stopped stays stopped", test_stopped_stays},
 		{"replaced eventfds", test_replaced_fds},
