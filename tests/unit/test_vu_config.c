@@ -72,6 +72,22 @@ static void test_contents(void)
 	peer_end();
 }
 
+/* The payload is the head, and as many bytes as the head says. */
+static void test_payload(void)
+{
+	const struct vhost_user_config ask = {.size = 6};
+	unsigned size;
+
+	begin(&full, P(REPLY_ACK) | P(CONFIG));
+	for (size = 0; size <= HEAD + 7; size++) {
+		peer_connect();
+		peer_u64(VHOST_USER_SET_PROTOCOL_FEATURES, P(REPLY_ACK) | P(CONFIG));
+		peer_send(VHOST_USER_GET_CONFIG, 0, &ask, size, NULL, 0);
+		CU_ASSERT_EQUAL(peer_is_closed(), size != HEAD + 6);
+	}
+	peer_end();
+}
+
 /* What of it may be asked for. 0: an answer without payload, -1: the connection ends. */
 static void test_ranges(void)
 {
@@ -222,8 +238,13 @@ static void test_change(void)
 int main(int argc, char **argv)
 {
 	static const struct check tests[] = {
-		{"contents", test_contents}, {"ranges", test_ranges}, {"set", test_set},
-		{"offer", test_offer},       {"change", test_change}, {NULL, NULL},
+		{"contents", test_contents},
+		{"ranges", test_ranges},
+		{"set", test_set},
+		{"payload", test_payload},
+		{"offer", test_offer},
+		{"change", test_change},
+		{NULL, NULL},
 	};
 
 	return check_main("vu_config", tests, argc, argv);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <sys/resource.h>
 
 /* Values at which counts, indexes, sizes and addresses go wrong. */
 static const uint64_t odd[] = {
@@ -302,6 +303,7 @@ static void test_sizes(void)
 static void test_fds_cut(void)
 {
 	struct vhost_user_memory table = {.n = 8};
+	struct rlimit limit, low;
 	int fd[9];
 	unsigned i, fds;
 
@@ -316,6 +318,19 @@ static void test_fds_cut(void)
 	CU_ASSERT_EQUAL(state().regions, 8);
 	peer_send(VHOST_USER_SET_MEM_TABLE, 0, &table, sizeof(table), fd, 9);
 	CU_ASSERT(peer_is_closed());
+	peer_connect();
+	CU_ASSERT_EQUAL(check_fds(), fds);
+	/* vxsd can't have more, so that we don't know which ones are missing */
+	getrlimit(RLIMIT_NOFILE, &limit);
+	low = limit;
+	low.rlim_cur = dup(t.memory);
+	close(low.rlim_cur);
+	low.rlim_cur += 4;
+	setrlimit(RLIMIT_NOFILE, &low);
+	peer_send(VHOST_USER_SET_MEM_TABLE, 0, &table, sizeof(table), fd, 8);
+	setrlimit(RLIMIT_NOFILE, &limit);
+	CU_ASSERT(peer_is_closed());
+	CU_ASSERT(state().ended && strstr(state().ended, "too many file descriptors"));
 	peer_connect();
 	CU_ASSERT_EQUAL(check_fds(), fds);
 	/* counts whose table would be of 40 bytes, if the sum were of 32 bits */

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@
 #include "vhost_user.h"
 #include "vm/vm.h"
 #include "vm/vq.h"
+#include "vm/vu_close.h"
 
 #define PEER_MEM   (1u << 20)
 #define PEER_UVA   0x7f0000000000ull
@@ -40,8 +42,9 @@ static struct {
 	struct vm *vm;
 	struct vxs_port_stats stats;
 	unsigned changes;
-	int fd;     /* the peer's end */
-	int memory; /* memfd */
+	int fd;         /* the peer's end */
+	int memory;     /* memfd */
+	bool leave_fds; /* peer_pump() doesn't wait until odd ones are closed */
 } t = {.fd = -1, .memory = -1};
 
 static inline void peer_changed(void *arg, struct vm *vm)
@@ -99,7 +102,8 @@ static inline void peer_end(void)
 static inline void peer_pump(void)
 {
 	while (loop_once(t.loop, 0) > 0)
-		;
+		while (vu_close_pending(VXS_PORT_VM) && !t.leave_fds)
+			sched_yield();
 }
 
 static inline int peer_dial(void)

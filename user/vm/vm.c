@@ -166,6 +166,7 @@ int vm_new(struct vm **out, struct loop *loop, const struct vm_options *opt, uin
 	c->link = (struct vm_link)VM_LINK_UNKNOWN;
 	c->was_mtu = vm->mtu = opt->mtu;
 	c->conn.fd = c->pending.fd = c->listen_fd = c->dial_fd = c->log_fd = -1;
+	c->conn.msg.port = c->pending.msg.port = id;
 	c->log_room = LOG_BURST;
 	c->log_at = now_ms();
 	vm_rings_init(c);
@@ -210,13 +211,13 @@ void vm_on_move(struct vm *vm, const struct vm_carrier *carrier, void *arg)
 }
 
 /* Whoever does this once would do it again: each time it costs all VMs half a second. */
-static void close_port(struct vm_control *c)
+void vm_close_port(struct vm_control *c, const char *why)
 {
 	c->closed = true;
-	vm_conn_stop(c, "its eventfd made vxsd wait");
-	log_warn("vm %s: closed: the front-end's eventfd made vxsd wait, which only a hostile one "
-		 "does; `vxsctl port del` and `port add` open it again",
-		 c->vm->port.name);
+	vm_conn_stop(c, why);
+	log_warn("vm %s: closed: %s, which only a hostile front-end does; `vxsctl port del` and "
+		 "`port add` open it again",
+		 c->vm->port.name, why);
 	vm_tell_change(c);
 }
 
@@ -254,6 +255,6 @@ void vm_broken(struct vm *vm)
 	vm_rings_tell_broken(c);
 	vm_rings_want_again(c);
 	if (c->offended && !c->closed)
-		close_port(c);
+		vm_close_port(c, "its eventfd made vxsd wait");
 	vm_tell_change(c);
 }

@@ -10,6 +10,7 @@
 #include "vm/vm_control.h"
 #include "vm/vm_transfer.h"
 #include "vm/vu_back.h"
+#include "vm/vu_close.h"
 #include "vm/vu_inflight.h"
 #include "vm/vu_log.h"
 #include "vm/vu_msg.h"
@@ -112,6 +113,16 @@ static int promote(struct vm_control *c)
 	return ret;
 }
 
+/* What it sends can't be closed in time, see vu_close.c. Sooner or later nobody had fds left. */
+static bool has_too_many_fds(struct vm_control *c)
+{
+	if (!vu_close_is_stuck(c->vm->port.id))
+		return false;
+	if (!c->closed)
+		vm_close_port(c, "its file descriptors can't be closed");
+	return true;
+}
+
 /* Handles the message in c->conn. False: it ended the connection. */
 static bool handle(struct vm_control *c)
 {
@@ -121,9 +132,10 @@ static bool handle(struct vm_control *c)
 	if (vu_msg_handle(c, why, sizeof(why))) {
 		vm_log(c, LOG_WARN, "%s; connection closed", why);
 		vm_disconnect(c, why);
+		has_too_many_fds(c);
 		return false;
 	}
-	return true;
+	return !has_too_many_fds(c);
 }
 
 static void on_conn(void *arg, uint32_t events)
@@ -147,6 +159,7 @@ static void on_conn(void *arg, uint32_t events)
 			vm_log(c, LOG_WARN, "%s; connection closed", c->conn.why);
 			memcpy(why, c->conn.why, sizeof(why));
 			vm_disconnect(c, why);
+			has_too_many_fds(c);
 			break;
 		}
 		if (!handle(c))
@@ -167,6 +180,7 @@ static void on_pending(void *arg, uint32_t events)
 		if (ret != -ENOTCONN)
 			vm_log(c, LOG_WARN, "second connection: %s; closed", c->pending.why);
 		close_pending(c);
+		has_too_many_fds(c);
 		return;
 	}
 	if (!promote(c))

@@ -156,6 +156,8 @@ void vm_addresses_arrived(struct vm_control *c);
 int vm_postcopy_new(struct vm_control *c);
 void vm_postcopy_free(struct vm_control *c);
 
+/** vm_close_port() - hang up, log @why, and take no front-end any more. */
+void vm_close_port(struct vm_control *c, const char *why);
 /** vm_hang_up() - end the connection for a reason that is not a message, and log it. */
 void vm_hang_up(struct vm_control *c, const char *why);
 

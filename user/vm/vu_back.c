@@ -12,6 +12,7 @@
 
 #include "control/loop.h"
 #include "vm/vm_control.h"
+#include "vm/vu_close.h"
 #include "vm/vu_config.h"
 #include "vm/vu_inband.h"
 
@@ -108,7 +109,7 @@ void vu_back_close(struct vm_control *c)
 		return;
 	c->back = NULL;
 	loop_unwatch(b->watch);
-	close(b->fd);
+	vu_close_socket(c->vm->port.id, b->fd);
 	free(b);
 }
 

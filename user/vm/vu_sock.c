@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "control/log.h"
+#include "vm/vu_close.h"
 
 /*
  * Theory of operation
@@ -23,11 +24,13 @@
  *
  * File descriptors belong to the first byte of a message. The kernel hands them over with whatever
  * read touches the bytes they were sent with, so each read brings room for them: those of a first
- * byte are kept, all others are closed, and the connection with them. A list that the kernel had
- * to cut (MSG_CTRUNC) is treated in the same way, since we can't know which ones are missing.
+ * byte are kept, all others are closed, and the connection with them. There is room for as many as
+ * can come at once, since the kernel would close the others, and might have us wait for that. A
+ * list that it had to cut all the same (MSG_CTRUNC) ends the connection, too.
  */
 
-#define BACKLOG 8
+#define BACKLOG     8
+#define FDS_AT_ONCE 253 /* the kernel's SCM_MAX_FD */
 
 int vu_message_take_fd(struct vu_message *m, unsigned i)
 {
@@ -45,8 +48,7 @@ void vu_message_close_fds(struct vu_message *m)
 	unsigned i;
 
 	for (i = 0; i < m->n_fds; i++)
-		if (m->fd[i] >= 0)
-			close(m->fd[i]);
+		vu_close(m->port, m->fd[i]);
 	m->n_fds = 0;
 }
 
@@ -225,8 +227,7 @@ int vu_sock_accept(int listen_fd, struct vu_conn *c)
 void vu_conn_close(struct vu_conn *c)
 {
 	vu_message_close_fds(&c->msg);
-	if (c->fd >= 0)
-		close(c->fd);
+	vu_close_socket(c->msg.port, c->fd);
 	c->fd = -1;
 	c->have = 0;
 }
@@ -256,12 +257,12 @@ static int take_fds(struct vu_conn *c, struct msghdr *hdr, bool first)
 			if (first && m->n_fds < VHOST_USER_FDS_MAX) {
 				m->fd[m->n_fds++] = fd;
 			} else {
-				close(fd);
+				vu_close(m->port, fd);
 				stray = true;
 			}
 		}
 	}
-	if (hdr->msg_flags & (MSG_CTRUNC | MSG_TRUNC))
+	if (hdr->msg_flags & (MSG_CTRUNC | MSG_TRUNC) || (stray && first))
 		return fail(c, -EMSGSIZE, "too many file descriptors in one message");
 	if (stray)
 		return fail(c, -EPROTO, "file descriptors in the middle of a message");
@@ -273,7 +274,7 @@ static int read_some(struct vu_conn *c, void *to, size_t len)
 {
 	union {
 		struct cmsghdr align;
-		char room[CMSG_SPACE(VHOST_USER_FDS_MAX * sizeof(int))];
+		char room[CMSG_SPACE(FDS_AT_ONCE * sizeof(int))];
 	} control;
 	struct iovec iov = {.iov_base = to, .iov_len = len};
 	struct msghdr hdr = {

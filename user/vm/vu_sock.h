@@ -18,6 +18,7 @@ struct vu_message {
 		union vhost_user_payload payload;
 		uint8_t bytes[VU_PAYLOAD_MAX];
 	};
+	unsigned port; /* id of the port whose peer sends it: for vu_close() */
 	unsigned n_fds;
 	int fd[VHOST_USER_FDS_MAX]; /* ours to close; -1 once somebody took it */
 };
