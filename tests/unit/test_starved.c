@@ -107,7 +107,7 @@ int __wrap_ftruncate(int fd, off_t len)
 }
 
 static struct talk_step step[TALK_STEPS];
-static unsigned n_steps;
+static unsigned n_steps, n_up;
 
 static void pump_armed(void)
 {
@@ -187,34 +187,31 @@ static void starve(void)
 	peer_end();
 }
 
-static void test_plain(void)
+static void test_qemu(void)
 {
-	n_steps = talk_write(step);
+	n_steps = talk_write(step, TALK_QEMU, &n_up);
 	starve();
 }
 
-/* With memory for buffers in flight. */
-static void test_inflight(void)
+static void test_iommu(void)
 {
-	struct talk_step ask = {
-		.header = {VHOST_USER_GET_INFLIGHT_FD, VHOST_USER_VERSION,
-			   sizeof(struct vhost_user_inflight)},
-		.payload.inflight = {.n_queues = 2, .queue_size = PEER_SIZE},
-	};
+	n_steps = talk_write(step, TALK_IOMMU, &n_up);
+	starve();
+}
 
-	n_steps = talk_write(step);
-	step[2].payload.u64 |= FEATURE(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
-	memmove(&step[11], &step[10], (n_steps - 10) * sizeof(step[0]));
-	step[10] = ask; /* after SET_FEATURES */
-	n_steps++;
+/* Memory for buffers in flight, regions one by one, a device's state. */
+static void test_newer(void)
+{
+	n_steps = talk_write(step, TALK_NEWER, &n_up);
 	starve();
 }
 
 int main(int argc, char **argv)
 {
 	static const struct check tests[] = {
-		{"plain", test_plain},
-		{"inflight", test_inflight},
+		{"qemu", test_qemu},
+		{"iommu", test_iommu},
+		{"newer", test_newer},
 		{},
 	};
 	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
