@@ -164,8 +164,7 @@ bench-insn: $(BUILD)/tests/bench/insn ## instructions per frame against their bu
 # are not asked for: that starts a symbolizer, whose pipes look like file descriptors that we leaked.
 FUZZ_FLAGS = -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 fuzz: ## fuzz every parser for FUZZ_SECONDS (60) each
-	$(MAKE) CC=clang BUILD=build/fuzz CFLAGS="-O1 -g $(FUZZ_FLAGS) -Wno-unknown-warning-option \
-			-Wno-missing-field-initializers" \
+	$(MAKE) CC=clang BUILD=build/fuzz CFLAGS="-O1 -g $(FUZZ_FLAGS) -Wno-unknown-warning-option" \
 		$(FUZZ:%=build/fuzz/fuzz_%)
 	@for f in $(FUZZ); do \
 		mkdir -p build/fuzz/new/$$f && \
