@@ -91,9 +91,13 @@ REPLAY := $(FUZZ:%=$(BUILD)/tests/fuzz/replay_%)
 TEST_OBJ := $(call obj,$(wildcard tests/check.c tests/fake_vm*.c tests/child.c tests/mark.c tests/reference.c))
 PATH_OBJ := $(call obj,$(filter-out tests/path/test_%,$(wildcard tests/path/*.c)))
 
-.PHONY: all tests check test bench bench-insn lint format fuzz mutants coverage install uninstall clean help
+.PHONY: all tests unit-tests check test bench bench-insn lint format fuzz mutants coverage install uninstall clean help
 all: $(BUILD)/vxsd $(BUILD)/vxsctl ## the daemon and its control program (default)
 tests: $(UNIT) $(BPFT) $(PATHT) $(BENCH) $(E2E) $(REPLAY) all ## every test program, without running any
+
+# What the sanitizers look at. TSan also does at what two workers do with a NIC.
+SAN_PATHT := $(filter %/test_nic_threads %/test_balance_nic %/test_nic_busy,$(PATHT))
+unit-tests: $(UNIT) $(REPLAY) $(if $(filter thread,$(SAN)),$(SAN_PATHT)) all ## tests that need no root, without running any
 
 $(BUILD)/vxsd: $(call obj,user/vxsd.c) $(BUILD)/libvxs.a
 	$(say) "  LINK  $@"

@@ -4,7 +4,7 @@
 #
 #    g1 .1 ── QEMU listens, vxsd calls it (role=client) ── vxsd ── QEMU calls (reconnect=1) ── g2 .2
 #
-# RESTARTS is how often (default 20); 100 of them take two minutes.
+# RESTARTS is how often (default 10); 100 of them take two minutes.
 #
 # shellcheck disable=SC2317 # check calls the functions
 set -uo pipefail
@@ -14,7 +14,7 @@ suite=restart
 
 name=e2e-restart
 run=$work/run
-restarts=${RESTARTS:-20}
+restarts=${RESTARTS:-10}
 declare -A v4=([g1]=10.79.0.1 [g2]=10.79.0.2) v6=([g1]=fd79::1 [g2]=fd79::2)
 declare -A boot_id qemu_fds qemu_rss
 vxsd_fds='' vxsd_rss=''

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <sys/stat.h>
 
+#include "vm/vm_control.h"
 #include "vm/vq_journal.h"
 #include "vm/vu_inflight.h"
 
@@ -206,6 +207,30 @@ static void test_resume(void)
 	peer_end();
 }
 
+/* A ring has its place only if the area was made for it, and a place is aligned. */
+static void test_place(void)
+{
+	const uint64_t size = vu_inflight_size(2, PEER_SIZE, true);
+	struct vhost_user_inflight m = {size, 64, 2, PEER_SIZE, {0}};
+	int fd = memory_of(size + 4096);
+	const struct vu_inflight *f;
+
+	begin(1, PACKED);
+	set(&m, fd);
+	f = t.vm->control->inflight;
+	CU_ASSERT_PTR_NOT_NULL(vu_inflight_region(f, 0, true, PEER_SIZE));
+	CU_ASSERT_PTR_NOT_NULL(vu_inflight_region(f, 1, true, PEER_SIZE));
+	CU_ASSERT_PTR_NULL(vu_inflight_region(f, 2, true, PEER_SIZE));
+	CU_ASSERT_PTR_NULL(vu_inflight_region(f, 0, true, PEER_SIZE + 1));
+	CU_ASSERT_PTR_NULL(vu_inflight_region(f, 0, false, PEER_SIZE));
+	CU_ASSERT_FALSE(peer_is_closed());
+	m.mmap_offset = 8;
+	set(&m, fd);
+	CU_ASSERT(peer_is_closed());
+	close(fd);
+	peer_end();
+}
+
 /* The file is cut short under a ring's hands: as with guest memory. */
 static void test_cut(void)
 {
@@ -276,6 +301,7 @@ static const struct check tests[] = {
 	{"refused", test_refused},
 	{"other files", test_other_files},
 	{"resumed", test_resume},
+	{"place", test_place},
 	{"cut short", test_cut},
 	{"10,000 times", test_often},
 	{NULL, NULL},

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The dirty log: SET_LOG_BASE and SET_LOG_FD, and which bits are whose. */
 #include <fcntl.h>
+#include <sys/eventfd.h>
 
 #include "log_rig.h"
 #include "vm/vm_control.h"
@@ -194,6 +195,14 @@ static void test_log_fd(void)
 {
 	peer_setup(1);
 	negotiate();
+	{
+		int fd = eventfd(0, EFD_CLOEXEC);
+
+		/* a full counter makes no worker wait */
+		peer_send(VHOST_USER_SET_LOG_FD, 0, NULL, 0, &fd, 1);
+		CU_ASSERT(fcntl(fd, F_GETFL) & O_NONBLOCK);
+		close(fd);
+	}
 	peer_send(VHOST_USER_SET_LOG_FD, 0, NULL, 0, &t.memory, 1);
 	CU_ASSERT_TRUE(peer_is_closed());
 	negotiate();
