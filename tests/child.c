@@ -43,7 +43,7 @@ static const char *program(const char *variable, const char *name, char path[409
 
 	if (given)
 		return given;
-	n = readlink("/proc/self/exe", path, 4000);
+	n = path ? readlink("/proc/self/exe", path, 4000) : -1;
 	if (n < 0)
 		return name;
 	path[n] = '\0';

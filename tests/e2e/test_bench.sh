@@ -10,7 +10,7 @@ suite=bench
 . "$(dirname "$0")/check.sh"
 
 rows=(vm-vm-64 vm-vm-ping-64 vm-vm-packed-64 vm-vm-9000 vm-vm-tso vm-vm-tso-large
-	vm-vm-packed-tso wire-vm-64 vm-wire-64 dpdk-split-mergeable qemu-tcp vm-vm-64-idle256 vm-vm-64-idle256-adaptive idle-256 syscalls-idle syscalls-vm-vm-64
+	vm-vm-packed-tso wire-vm-64 vm-wire-64 dpdk-split-mergeable vm-vm-64-idle256 vm-vm-64-idle256-adaptive idle-256 syscalls-idle syscalls-vm-vm-64
 	syscalls-vm-wire-64)
 bench_pid=''
 
