@@ -58,6 +58,24 @@ static void test_offloads(void)
 	CU_ASSERT_EQUAL(offered((struct vm_options){.name = "a", .mtu = 1400}), all | MTU);
 }
 
+static bool has_slots(bool postcopy)
+{
+	uint64_t features;
+
+	peer_setup_vm((struct vm_options){.name = "a", .queues = 1, .postcopy = postcopy});
+	peer_connect();
+	features = peer_get(VHOST_USER_GET_PROTOCOL_FEATURES);
+	peer_end();
+	return features & FEATURE(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS);
+}
+
+/* A front-end that has memory slots does no post-copy: one is offered, or the other. */
+static void test_slots(void)
+{
+	CU_ASSERT(has_slots(false));
+	CU_ASSERT(!has_slots(true));
+}
+
 /* Reset of single queues: not with QEMU, which tells us nothing of it, whoever else asks. */
 static void test_ring_reset(void)
 {
@@ -270,6 +288,7 @@ int main(int argc, char **argv)
 {
 	static const struct check tests[] = {
 		{"offloads", test_offloads},
+		{"slots", test_slots},
 		{"ring_reset", test_ring_reset},
 		{"gone", test_gone},
 		{"withheld", test_withheld},

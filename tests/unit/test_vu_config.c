@@ -76,9 +76,13 @@ static void test_contents(void)
 static void test_payload(void)
 {
 	const struct vhost_user_config ask = {.size = 6};
+	uint8_t long_ask[HEAD + VHOST_USER_CONFIG_MAX + 1] = {0};
 	unsigned size;
 
+	memcpy(long_ask + 4, &(uint32_t){VHOST_USER_CONFIG_MAX + 1}, 4);
 	begin(&full, P(REPLY_ACK) | P(CONFIG));
+	peer_send(VHOST_USER_GET_CONFIG, 0, long_ask, sizeof(long_ask), NULL, 0);
+	CU_ASSERT(peer_is_closed());
 	for (size = 0; size <= HEAD + 7; size++) {
 		peer_connect();
 		peer_u64(VHOST_USER_SET_PROTOCOL_FEATURES, P(REPLY_ACK) | P(CONFIG));

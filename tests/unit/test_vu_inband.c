@@ -2,6 +2,8 @@
 /* Notifications as messages: what they start, wake and call, and that none is lost. */
 #include "vu_peer.h"
 
+#include <malloc.h>
+
 #include "fake_vm.h"
 #include "vm/vm_control.h"
 
@@ -207,11 +209,38 @@ static void test_none_lost(void)
 	peer_end();
 }
 
+/* What a ring's calls need is gone when they go another way. */
+static void test_replaced(void)
+{
+	int channel = begin(), i;
+	unsigned fds = 0;
+	size_t heap = 0;
+
+	peer_state(VHOST_USER_VRING_KICK, 1, 0);
+	CU_ASSERT_PTR_NOT_NULL(t.vm->in[0]);
+	for (i = 0; i < 1000; i++) {
+		peer_u64(VHOST_USER_SET_VRING_CALL, 1 | VHOST_USER_VRING_NOFD);
+		if (i < 10) {
+			fds = check_fds();
+			heap = mallinfo2().uordblks;
+		}
+	}
+	CU_ASSERT_EQUAL(check_fds(), fds);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	CU_ASSERT_EQUAL(mallinfo2().uordblks, heap);
+#else
+	(void)heap;
+#endif
+	CU_ASSERT_FALSE(peer_is_closed());
+	close(channel);
+	peer_end();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check tests[] = {
-		{"needs", test_needs},         {"kick", test_kick}, {"call", test_call},
-		{"none_lost", test_none_lost}, {NULL, NULL},
+		{"needs", test_needs},         {"kick", test_kick},         {"call", test_call},
+		{"none_lost", test_none_lost}, {"replaced", test_replaced}, {NULL, NULL},
 	};
 
 	return check_main("vu_inband", tests, argc, argv);
