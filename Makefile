@@ -48,7 +48,7 @@ BUILD := build/debug
 endif
 endif
 ifneq ($(SAN),)
-OPT  = -O1
+OPT  = $(if $(filter thread,$(SAN)),-O2,-O1)
 SANFLAGS = -fsanitize=$(SAN) -fno-omit-frame-pointer
 ifeq ($(SAN),thread)
 # Fences only order what is atomic anyway; gcc says that TSan doesn't see them.
