@@ -356,9 +356,14 @@ static void test_order(void)
 	end();
 }
 
-/* A migration that was over before it needed post-copy, and one that was told another table. */
+/*
+ * A migration that was over before it needed post-copy, and one that was told another table while
+ * more pages of the first were asked for than the fetcher has threads.
+ */
 static void test_tables(void)
 {
+	const struct fake_vm_options large = {.ring_size = 2048};
+	struct pollfd fault = {.events = POLLIN};
 	uint64_t first;
 
 	if (!begin())
@@ -373,9 +378,11 @@ static void test_tables(void)
 	CU_ASSERT_TRUE(check_until(has_no_children, NULL, VMS_WAIT));
 	all_arrive(m.vm, 'a', b, 'b', 0);
 	fake_vm_close(m.vm);
-	m.vm = move_join("a", &plain);
+	m.vm = move_join("a", &large);
 	CU_ASSERT_TRUE_FATAL(move_begin(&m, m.vm, true));
 	CU_ASSERT_EQUAL(fake_vm_sync(m.vm), 0);
+	fault.fd = m.theirs;
+	CU_ASSERT_EQUAL(poll(&fault, 1, VMS_WAIT), 1);
 	first = m.base[0];
 	CU_ASSERT_TRUE(move_table(m.vm, m.base));
 	CU_ASSERT_NOT_EQUAL(m.base[0], first);

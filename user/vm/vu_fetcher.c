@@ -121,7 +121,7 @@ __attribute__((no_sanitize("address", "thread"), noinline)) static void touch(ui
 	sigjmp_buf here;
 
 	touching = &here;
-	if (!sigsetjmp(here, 0))
+	if (!sigsetjmp(here, 1))
 		(void)*(volatile const uint8_t *)(uintptr_t)at;
 	touching = NULL;
 }
@@ -141,7 +141,7 @@ static void *run(void *arg)
 
 static int start_threads(void)
 {
-	struct sigaction action = {.sa_handler = on_fault, .sa_flags = SA_NODEFER};
+	struct sigaction action = {.sa_handler = on_fault};
 	pthread_attr_t attr;
 	pthread_t thread;
 	unsigned i;
@@ -178,10 +178,10 @@ static int lock_up(void)
 		ALLOW(close),
 		ALLOW(munmap),
 		ALLOW(exit_group),
+		ALLOW(rt_sigprocmask), /* sigsetjmp() */
 		/* what threads begin with */
 		ALLOW(rseq),
 		ALLOW(set_robust_list),
-		ALLOW(rt_sigprocmask),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 1, 0),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 		LOAD(args[2]), /* protection: not for code */
