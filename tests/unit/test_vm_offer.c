@@ -3,6 +3,7 @@
 #include <sys/prctl.h>
 
 #include "vm/vm_control.h"
+#include "vm/vu_fetch.h"
 #include "vu_peer.h"
 
 #include "offload/offload.h"
@@ -284,6 +285,17 @@ static void test_mtu_refused_options(void)
 	CU_ASSERT_PTR_NULL(vm);
 }
 
+/* This program is none that can be executed anew as a fetcher, so it starts none. */
+static void test_no_fetcher(void)
+{
+	unsigned fds = check_fds();
+	struct vu_fetch f;
+
+	CU_ASSERT_EQUAL(vu_fetch_start(&f), -EOPNOTSUPP);
+	CU_ASSERT_FALSE(vu_fetch_is_possible());
+	CU_ASSERT_EQUAL(check_fds(), fds);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct check tests[] = {
@@ -297,6 +309,7 @@ int main(int argc, char **argv)
 		{"mtu_option", test_mtu_option},
 		{"mtu_of_segments", test_mtu_of_segments},
 		{"mtu_refused_options", test_mtu_refused_options},
+		{"no_fetcher", test_no_fetcher},
 		{NULL, NULL},
 	};
 

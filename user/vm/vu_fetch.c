@@ -138,6 +138,8 @@ int vu_fetch_start(struct vu_fetch *f)
 
 	vu_fetch_reap();
 	*f = (struct vu_fetch){.command = -1, .touch = -1, .uffd = -1};
+	if (!vu_fetcher_has_begun())
+		return -EOPNOTSUPP; /* this program, executed anew, would not be a fetcher */
 	ret = pair(&f->command, &command);
 	if (!ret)
 		ret = pair(&f->touch, &touch);
@@ -161,7 +163,7 @@ bool vu_fetch_is_possible(void)
 
 	if (possible == UNKNOWN) {
 		possible = NO;
-		if (vu_fetcher_has_begun() && !vu_fetch_start(&f)) {
+		if (!vu_fetch_start(&f)) {
 			vu_fetch_end(&f);
 			possible = YES;
 		}

@@ -31,7 +31,8 @@ bool vu_fetch_is_possible(void);
  * Waits until it is ready, some milliseconds; the front-end has no power over it yet. Control
  * thread.
  *
- * Return: 0 or -errno: of posix_spawn(), or userfaultfd() there; -ETIMEDOUT.
+ * Return: 0 or -errno: of posix_spawn(), or userfaultfd() there; -ETIMEDOUT; -EOPNOTSUPP if this
+ * program didn't call vu_fetcher_begin() first.
  */
 int vu_fetch_start(struct vu_fetch *f);
 
