@@ -23,8 +23,11 @@
 #define END_MS    10000
 #define WORDS_MAX 512
 
-/* The children that are open, for the signal handler. */
+#define PINS "/sys/fs/bpf/vxs/"
+
+/* The children that are open, and whose they are. */
 static struct child *open_children[8];
+static pid_t owner;
 
 static unsigned long long now_ms(void)
 {
@@ -74,8 +77,18 @@ static void remove_tree(const char *path)
 	rmdir(path);
 }
 
-/* The test itself is ended: vxsd cleans up after itself, and its directory is ours. */
-static void on_end(int signal_number)
+/* What is left of one that had no chance to tidy up; its switch is nobody else's. */
+static void remove_rest(const struct child *c)
+{
+	char pins[sizeof(PINS) + sizeof(c->name)];
+
+	snprintf(pins, sizeof(pins), PINS "%s", c->name);
+	remove_tree(pins);
+	remove_tree(c->dir);
+}
+
+/* The test itself ends, by a signal or with children still open: vxsd tidies up if it can. */
+static void end_all(void)
 {
 	unsigned i, ms;
 
@@ -90,9 +103,21 @@ static void on_end(int signal_number)
 				poll(NULL, 0, 1);
 			kill(c->pid, SIGKILL);
 		}
-		remove_tree(c->dir);
+		remove_rest(c);
+		open_children[i] = NULL;
 	}
+}
+
+static void on_signal(int signal_number)
+{
+	end_all();
 	_exit(128 + signal_number);
+}
+
+static void on_exit_of_test(void)
+{
+	if (getpid() == owner)
+		end_all();
 }
 
 static int open_notify(struct child *c)
@@ -133,8 +158,10 @@ int child_open(struct child *c, const char *dir)
 			open_children[i] = c;
 			break;
 		}
-	signal(SIGINT, on_end);
-	signal(SIGTERM, on_end);
+	if (owner != getpid() && !atexit(on_exit_of_test))
+		owner = getpid();
+	signal(SIGINT, on_signal);
+	signal(SIGTERM, on_signal);
 	c->notify_fd = open_notify(c);
 	if (c->notify_fd < 0) {
 		err = c->notify_fd;
@@ -157,7 +184,7 @@ void child_close(struct child *c)
 	if (c->err_fd >= 0)
 		close(c->err_fd);
 	c->notify_fd = c->err_fd = -1;
-	remove_tree(c->dir);
+	remove_rest(c);
 	for (i = 0; i < sizeof(open_children) / sizeof(*open_children); i++)
 		if (open_children[i] == c)
 			open_children[i] = NULL;

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 # What the end-to-end tests share: the lines of tests/check.c, and clean-up whatever happens.
 #
-# A test script sets $suite, sources this file, defines clean_up(), runs `check NAME COMMAND...`
-# for each thing to be seen, and ends with check_end.
+# A test script sets $suite, sources this file, which gives it $work and $name, defines clean_up(),
+# runs `check NAME COMMAND...` for each thing to be seen, and ends with check_end.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=../../scripts/lib.sh
@@ -16,6 +16,8 @@ checks_failed=0
 checks_skipped=0
 work=$(mktemp -d "/tmp/vxs-${suite:?}.XXXXXX")
 export guest_dir=$work
+# shellcheck disable=SC2034 # for the tests
+name=e$$ # of the switch: two runs at once don't meet
 vxsd_log=$work/vxsd.log
 : >"$vxsd_log"
 

@@ -14,15 +14,14 @@ suite=bad_input
 # shellcheck source-path=SCRIPTDIR source=check.sh
 . "$(dirname "$0")/check.sh"
 
-name=e2e-bad
-host=vxs-bad-host
-wire=vxs-bad-wire
+host=$name-host
+wire=$name-wire
 run=$work/run
 
 clean_up() {
 	vxsd_stop
 	net_down "$host" "$wire"
-	rm -f "$bpffs/vxs_e2e_bad_drop"
+	rm -f "$bpffs/vxs_drop_$name"
 }
 
 # Everything that a vxsd could have left: files, pins, devices, programs, settings.
@@ -90,12 +89,12 @@ other_program() {
 		char _license[] __attribute__((section("license"), used)) = "GPL";
 	END
 	clang -O2 -g -target bpf -c "$work/drop.c" -o "$work/drop.o" &&
-		bpftool prog load "$work/drop.o" "$bpffs/vxs_e2e_bad_drop" type xdp &&
-		in_ns "$host" bpftool net attach xdp pinned "$bpffs/vxs_e2e_bad_drop" dev nic
+		bpftool prog load "$work/drop.o" "$bpffs/vxs_drop_$name" type xdp &&
+		in_ns "$host" bpftool net attach xdp pinned "$bpffs/vxs_drop_$name" dev nic
 }
 
 other_program_gone() {
-	in_ns "$host" bpftool net detach xdp dev nic && rm "$bpffs/vxs_e2e_bad_drop"
+	in_ns "$host" bpftool net detach xdp dev nic && rm "$bpffs/vxs_drop_$name"
 }
 
 program_stays() {
@@ -183,11 +182,11 @@ fi
 fails "socket path that is a file" "$work/file" --vm "a,socket=$work/file"
 check "the file is still there" test -f "$work/file"
 
-check_or_end "a switch starts" vxsd_start '' --name e2e-bad-2 --run-dir "$work/other" --vm a
+check_or_end "a switch starts" vxsd_start '' --name "$name-2" --run-dir "$work/other" --vm a
 fails "socket path in use" "$work/other/a.sock" --vm "b,socket=$work/other/a.sock"
 check "its socket is still there" test -S "$work/other/a.sock"
-check "second switch of one name" refused 1 "e2e-bad-2.*--name" \
-	"$vxsd" --name e2e-bad-2 --run-dir "$work/other" --vm b
+check "second switch of one name" refused 1 "$name-2.*--name" \
+	"$vxsd" --name "$name-2" --run-dir "$work/other" --vm b
 check "the first one goes on" ctl status
 
 ctl_refused() {

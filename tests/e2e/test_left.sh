@@ -8,9 +8,8 @@ suite=left
 # shellcheck source-path=SCRIPTDIR source=check.sh
 . "$(dirname "$0")/check.sh"
 
-name=e2e-left
-host=vxs-left-host
-wire=vxs-left-wire
+host=$name-host
+wire=$name-wire
 
 clean_up() {
 	vxsd_stop

@@ -18,9 +18,8 @@ suite=life
 # shellcheck source-path=SCRIPTDIR source=check.sh
 . "$(dirname "$0")/check.sh"
 
-name=e2e-life
-host=vxs-life-host
-wire=vxs-life-wire
+host=$name-host
+wire=$name-wire
 run=/run/vxs/$name
 pins=$bpffs/vxs/$name
 mac_a=02:76:78:73:04:0a

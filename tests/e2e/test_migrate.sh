@@ -16,8 +16,8 @@ suite=migrate
 # shellcheck source-path=SCRIPTDIR source=check.sh
 . "$(dirname "$0")/check.sh"
 
-wire=vxs-$suite-wire
-declare -A host=([a]=vxs-$suite-a [b]=vxs-$suite-b) pid=() ctl=() idle_fds=()
+wire=$name-wire
+declare -A host=([a]=$name-host-a [b]=$name-host-b) pid=() ctl=() idle_fds=()
 declare -A qmp_fd=()
 guest='' # the QEMU that the guest is in: m1, then m2, ...
 guests=0
@@ -67,7 +67,7 @@ net() {
 
 # switch_up SIDE PORT-WORDS
 switch_up() {
-	vxsd_start "${host[$1]}" --name "e2e-$suite-$1" --uplink nic --host off --vm "m$2" || return 1
+	vxsd_start "${host[$1]}" --name "$name-$1" --uplink nic --host off --vm "m$2" || return 1
 	pid[$1]=$vxsd_pid
 	ctl[$1]=${vxsd_ctl[*]}
 	idle_fds[$1]=$(count_fds "$1")
@@ -110,7 +110,7 @@ launch() {
 	guest_start_with "$launched" "vxs.ip=$guest_ip/24" \
 		-object "memory-backend-memfd,id=mem,size=$guest_memory,share=on" \
 		-numa node,memdev=mem "${qemu[@]}" \
-		-chardev "socket,id=net,path=/run/vxs/e2e-$suite-$side/m.sock" \
+		-chardev "socket,id=net,path=/run/vxs/$name-$side/m.sock" \
 		-netdev "vhost-user,id=net,chardev=net$netdev" \
 		-device "virtio-net-pci,netdev=net,mac=$mac$device" \
 		-chardev "pipe,id=qmp,path=$work/$launched.qmp" -mon chardev=qmp,mode=control "$@"

@@ -21,9 +21,8 @@ suite=offload
 # shellcheck source-path=SCRIPTDIR source=check.sh
 . "$(dirname "$0")/check.sh"
 
-name=e2e-offload
-host=vxs-$suite-host
-wire=vxs-$suite-wire
+host=$name-host
+wire=$name-wire
 servers=()
 watch_pid=''
 declare -A v4=([g1]=10.78.0.11 [g2]=10.78.0.12 [host]=10.78.0.1 [wire]=10.78.0.2)

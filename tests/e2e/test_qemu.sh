@@ -17,9 +17,8 @@ suite=qemu
 # shellcheck source-path=SCRIPTDIR source=check.sh
 . "$(dirname "$0")/check.sh"
 
-name=e2e-qemu
-host=vxs-$suite-host
-wire=vxs-$suite-wire
+host=$name-host
+wire=$name-wire
 servers=()
 declare -A v4=([g1]=10.77.0.11 [g2]=10.77.0.12 [host]=10.77.0.1 [wire]=10.77.0.2)
 declare -A v6=([g1]=fd77::11 [g2]=fd77::12 [host]=fd77::1 [wire]=fd77::2)

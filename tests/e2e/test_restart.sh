@@ -12,7 +12,6 @@ suite=restart
 # shellcheck source-path=SCRIPTDIR source=check.sh
 . "$(dirname "$0")/check.sh"
 
-name=e2e-restart
 run=$work/run
 restarts=${RESTARTS:-10}
 declare -A v4=([g1]=10.79.0.1 [g2]=10.79.0.2) v6=([g1]=fd79::1 [g2]=fd79::2)

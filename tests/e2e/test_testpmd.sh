@@ -24,7 +24,6 @@ suite=testpmd
 # shellcheck source-path=SCRIPTDIR source=layouts.sh
 . "$here/layouts.sh"
 
-name=e2e-testpmd
 frames=10000000
 burst=32
 mac_a=02:76:78:73:03:01
