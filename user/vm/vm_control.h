@@ -188,6 +188,13 @@ const char *vm_iotlb_why(const struct vm_control *c);
 void vm_iotlb_attach(struct vm_control *c);
 /** vm_iotlb_miss() - ask the front-end what is at an address, unless that was just done. */
 void vm_iotlb_miss(struct vm_control *c, uint64_t absent);
+/** vm_iotlb_want_ring() - ask for all of a ring that can't start yet, not for one page at a time.
+ */
+void vm_iotlb_want_ring(struct vm_control *c, unsigned index);
+/** vm_iotlb_note_buffers() - note what @q would take next, for when it is all forgotten. */
+void vm_iotlb_note_buffers(struct vm_control *c, unsigned index, const struct vq *q);
+/** vm_iotlb_want_buffers() - ask for what out-queue @q will take next; it is not published yet. */
+void vm_iotlb_want_buffers(struct vm_control *c, const struct vq *q);
 
 /** vm_features() - virtio features that we offer to this VM's front-end (vm_offer.c). */
 uint64_t vm_features(const struct vm_control *c);

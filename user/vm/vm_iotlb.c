@@ -23,12 +23,18 @@
  * lie in it rest (all of them, for one wait), workers are waited for. Rings then ask for their
  * addresses, as they do when they start, and come back with the answer.
  *
+ * Guests whose IOMMU is lazy (Linux by default) take back everything, rings and all, ten
+ * milliseconds after they have unmapped anything: some hundred times a second. So all parts of all
+ * rings are asked for at once, and with them the buffers that frames for the guest will need next:
+ * a guest that gets few frames would never get one otherwise.
+ *
  * The front-end may only name memory that it has shared, in whole pages: the least that an IOMMU
  * maps, and what bounds our work for a frame.
  */
-#define AHEAD    64  /* buffers that are asked for together with one */
-#define PENDING  256 /* pages that were asked for: beyond that one may be asked for twice */
-#define AGAIN_MS 500 /* after that no answer is believed to come */
+#define AHEAD      64  /* buffers that are asked for together with one */
+#define PENDING    256 /* pages that were asked for: beyond that one may be asked for twice */
+#define RING_AHEAD (16 * VU_IOTLB_PAGE) /* of each part of a ring */
+#define AGAIN_MS   500                  /* after that no answer is believed to come */
 
 struct vm_iotlb {
 	struct vu_iotlb *table;
@@ -37,7 +43,11 @@ struct vm_iotlb {
 		uint64_t at;     /* ms */
 	} pending[PENDING];
 	unsigned next; /* of pending[], to be used */
-	int error;     /* why the last miss could not be sent; 0: it was */
+	/* where frames for the guest would have gone next when rings were paused, by receive queue
+	 */
+	uint64_t wanted[PORT_QUEUES_MAX][AHEAD];
+	unsigned n_wanted[PORT_QUEUES_MAX];
+	int error; /* why the last miss could not be sent; 0: it was */
 };
 
 static uint64_t now_ms(void)
@@ -104,7 +114,10 @@ static bool is_pending(struct vm_iotlb *t, uint64_t absent, uint64_t now)
 	return false;
 }
 
-/* What is asked for from now on is asked for anew. */
+/*
+ * It was answered. An invalidation is no answer: what was asked for before, and not answered before
+ * it, will be afterwards. Asked anew each time, a front-end that is slow would never catch up.
+ */
 static void forget_pending(struct vm_iotlb *t, uint64_t iova, uint64_t last)
 {
 	unsigned i;
@@ -140,18 +153,60 @@ static bool ask(struct vm_control *c, uint64_t absent)
 	return true;
 }
 
+static void ask_unknown(struct vm_control *c, const uint64_t *addr, unsigned n, bool write)
+{
+	struct vu_window w;
+	unsigned i;
+
+	for (i = 0; i < n; i++)
+		if (!vu_mem_find(c->mem, addr[i], write, &w) && w.absent & VU_ABSENT_IOVA)
+			ask(c, w.absent);
+}
+
 /* Where one buffer is not known, the next ones will not be either. */
 static void ask_ahead(struct vm_control *c, const struct vq *q, uint64_t absent)
 {
 	uint64_t addr[AHEAD];
-	struct vu_window w;
-	unsigned i, n;
 
-	n = vq_ahead(q, absent, addr, AHEAD);
-	for (i = 0; i < n; i++)
-		if (!vu_mem_find(c->mem, addr[i], absent & VU_ABSENT_WRITE, &w) &&
-		    w.absent & VU_ABSENT_IOVA)
-			ask(c, w.absent);
+	ask_unknown(c, addr, vq_ahead(q, absent, addr, AHEAD), absent & VU_ABSENT_WRITE);
+}
+
+void vm_iotlb_want_ring(struct vm_control *c, unsigned index)
+{
+	const struct vm_ring *r = &c->ring[index];
+	const bool packed = c->features & 1ull << VIRTIO_F_RING_PACKED;
+	const struct {
+		uint64_t at, len;
+		bool write;
+	} part[] = {
+		{r->addr.desc, 16ull * r->size, packed},
+		{r->addr.avail, packed ? 4 : 2ull * r->size + 4, false},
+		{r->addr.used, packed ? 4 : 8ull * r->size + 4, true},
+	};
+	uint64_t addr, page;
+	unsigned i;
+
+	if (!c->iotlb)
+		return;
+	for (i = 0; i < sizeof(part) / sizeof(part[0]); i++)
+		for (page = 0; page < part[i].len && page < RING_AHEAD; page += VU_IOTLB_PAGE) {
+			addr = part[i].at + page;
+			ask_unknown(c, &addr, 1, part[i].write);
+		}
+}
+
+void vm_iotlb_want_buffers(struct vm_control *c, const struct vq *q)
+{
+	uint64_t addr[AHEAD];
+
+	if (c->iotlb)
+		ask_unknown(c, addr, vq_next(q, addr, AHEAD), true);
+}
+
+void vm_iotlb_note_buffers(struct vm_control *c, unsigned index, const struct vq *q)
+{
+	if (c->iotlb && !(index & 1))
+		c->iotlb->n_wanted[index / 2] = vq_next(q, c->iotlb->wanted[index / 2], AHEAD);
 }
 
 void vm_iotlb_miss(struct vm_control *c, uint64_t absent)
@@ -226,6 +281,19 @@ static bool ring_is_in(const struct vm_ring *r, uint64_t iova, uint64_t last)
 			overlaps(r->addr.used, len, iova, last));
 }
 
+/* Rings first: without them nothing goes on. */
+static void ask_wanted(struct vm_control *c)
+{
+	unsigned i;
+
+	vm_iotlb_attach(c);
+	for (i = 0; i < c->n_rings; i++)
+		if (c->ring[i].kicked && c->ring[i].has_addr)
+			vm_iotlb_want_ring(c, i);
+	for (i = 0; i < c->n_rings / 2; i++)
+		ask_unknown(c, c->iotlb->wanted[i], c->iotlb->n_wanted[i], true);
+}
+
 /* What is at @iova to @last is another now: nobody uses what it was when this returns. */
 static void settle(struct vm_control *c, uint64_t iova, uint64_t last)
 {
@@ -235,9 +303,15 @@ static void settle(struct vm_control *c, uint64_t iova, uint64_t last)
 		c->ring[i].misplaced = false;
 	for (i = 0; i < c->n_rings && !ring_is_in(&c->ring[i], iova, last); i++)
 		;
-	if (i < c->n_rings)
-		vm_rings_pause(c, 0, c->n_rings);
+	if (i == c->n_rings) {
+		vu_iotlb_settle(c->iotlb->table);
+		return;
+	}
+	for (i = 0; i < PORT_QUEUES_MAX; i++)
+		c->iotlb->n_wanted[i] = 0;
+	vm_rings_pause(c, 0, c->n_rings);
 	vu_iotlb_settle(c->iotlb->table);
+	ask_wanted(c);
 }
 
 static int update(struct vm_control *c, const struct vhost_user_iotlb *m)
@@ -273,7 +347,6 @@ static int invalidate(struct vm_control *c, const struct vhost_user_iotlb *m)
 	ret = vu_iotlb_invalidate(c->iotlb->table, m->iova, last);
 	if (ret)
 		return ret;
-	forget_pending(c->iotlb, m->iova, last);
 	settle(c, m->iova, last);
 	return 0;
 }

@@ -104,6 +104,7 @@ void vm_rings_pause(struct vm_control *c, unsigned first, unsigned n)
 		r->broken = r->q->broken;
 		c->offended |= r->broken == VQ_BAD_CALL; /* stop_paused() may forget it */
 		r->calls += r->q->calls;
+		vm_iotlb_note_buffers(c, i, r->q);
 		vq_free(r->q);
 		r->q = NULL;
 		c->in_changes += i & 1;
@@ -166,6 +167,7 @@ static int start(struct vm_control *c, unsigned index)
 	if (ret == -EAGAIN) { /* vm_addresses_arrived() tries again */
 		r->absent = setup.absent;
 		vm_absent(c->vm, r->absent);
+		vm_iotlb_want_ring(c, index);
 		return 0;
 	}
 	if (ret)
@@ -174,6 +176,8 @@ static int start(struct vm_control *c, unsigned index)
 	q->broken = r->broken;
 	q->no_kick = r->no_kick;
 	r->q = q;
+	if (!(index & 1))
+		vm_iotlb_want_buffers(c, q);
 	publish(c, index);
 	/* Kicks from before were for nobody: have the worker look once. */
 	if (index & 1)

@@ -214,6 +214,9 @@ unsigned vq_table_ends(struct vq *q, uint64_t gpa, uint32_t have, uint32_t len,
  */
 unsigned vq_ahead(const struct vq *q, uint64_t absent, uint64_t *addr, unsigned max);
 
+/** vq_next() - the same, of what @q will take next; it is not published. */
+unsigned vq_next(const struct vq *q, uint64_t *addr, unsigned max);
+
 /* Finds an indirect table of @len bytes, which must be in one piece here. */
 static inline unsigned vq_find_table(struct vq *q, uint64_t gpa, uint32_t len,
 				     const uint8_t **table)

@@ -35,6 +35,17 @@ unsigned vq_table_ends(struct vq *q, uint64_t gpa, uint32_t have, uint32_t len,
 	return VQ_OK;
 }
 
+/* Where a buffer begins, and where it ends if that is another page. */
+static unsigned add_ends(uint64_t *addr, unsigned n, unsigned max, uint64_t at, uint32_t len)
+{
+	uint64_t last = len ? at + len - 1 : at;
+
+	addr[n++] = at;
+	if (last / VU_PAGE != at / VU_PAGE && last > at && n < max)
+		addr[n++] = last;
+	return n;
+}
+
 /* From what was used last; a batch that is under way may be further on. */
 static unsigned ahead_split(const struct vq *q, uint64_t *addr, unsigned max)
 {
@@ -45,32 +56,57 @@ static unsigned ahead_split(const struct vq *q, uint64_t *addr, unsigned max)
 	for (; at != end && n < max; at++) {
 		head = __atomic_load_n(&q->avail->ring[at & (q->size - 1)], __ATOMIC_RELAXED);
 		if (head < q->size)
-			addr[n++] = __atomic_load_n(&q->desc[head].addr, __ATOMIC_RELAXED);
+			n = add_ends(addr, n, max,
+				     __atomic_load_n(&q->desc[head].addr, __ATOMIC_RELAXED),
+				     __atomic_load_n(&q->desc[head].len, __ATOMIC_RELAXED));
 	}
 	return n;
 }
 
-/* From the descriptor in question on. Nothing but the worker knows the lap, so used ones count. */
-static unsigned ahead_packed(const struct vq *q, uint64_t absent, uint64_t *addr, unsigned max)
+/* Where the descriptor in question is; the ring's size: nowhere. */
+static unsigned place_of(const struct vq *q, uint64_t absent)
 {
 	const uint64_t page = absent / VU_PAGE;
-	unsigned i, n = 0;
+	unsigned i;
 
 	for (i = 0; i < q->size; i++)
 		if (__atomic_load_n(&q->ring[i].addr, __ATOMIC_RELAXED) / VU_PAGE == page)
 			break;
-	for (; i < q->size && n < max; i++) {
-		uint16_t flags = __atomic_load_n(&q->ring[i].flags, __ATOMIC_ACQUIRE);
+	return i;
+}
+
+/* From descriptor @at on. Nothing but the worker knows the lap, so used ones count. */
+static unsigned ahead_packed(const struct vq *q, unsigned at, uint64_t *addr, unsigned max)
+{
+	unsigned n = 0;
+
+	for (; at < q->size && n < max; at++) {
+		uint16_t flags = __atomic_load_n(&q->ring[at].flags, __ATOMIC_ACQUIRE);
 		bool avail = flags >> VRING_PACKED_DESC_F_AVAIL & 1;
 
 		if (avail == (flags >> VRING_PACKED_DESC_F_USED & 1))
 			break;
-		addr[n++] = __atomic_load_n(&q->ring[i].addr, __ATOMIC_RELAXED);
+		n = add_ends(addr, n, max, __atomic_load_n(&q->ring[at].addr, __ATOMIC_RELAXED),
+			     __atomic_load_n(&q->ring[at].len, __ATOMIC_RELAXED));
 	}
 	return n;
 }
 
 unsigned vq_ahead(const struct vq *q, uint64_t absent, uint64_t *addr, unsigned max)
 {
-	return q->packed ? ahead_packed(q, absent, addr, max) : ahead_split(q, addr, max);
+	if (!q->packed)
+		return ahead_split(q, addr, max);
+	return ahead_packed(q, place_of(q, absent), addr, max);
+}
+
+unsigned vq_next(const struct vq *q, uint64_t *addr, unsigned max)
+{
+	unsigned n;
+
+	if (!q->packed)
+		return ahead_split(q, addr, max);
+	n = ahead_packed(q, q->avail_at, addr, max);
+	if (n < max)
+		n += ahead_packed(q, 0, addr + n, max - n);
+	return n;
 }
