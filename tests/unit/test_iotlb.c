@@ -404,6 +404,7 @@ static void test_ring(void)
 	CU_ASSERT_EQUAL(map(ring + PEER_USED, PAGE, PEER_RING + PEER_USED, RO), 0);
 	CU_ASSERT_PTR_NULL(INTO);
 	vm_state(t.vm, &state);
+	CU_ASSERT(state.rests && !state.running);
 	CU_ASSERT(state.why_not && strstr(state.why_not, "not there yet"));
 	CU_ASSERT_EQUAL(map(ring + PEER_USED, PAGE, PEER_RING + PEER_USED, RW), 0);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(INTO);

@@ -453,6 +453,37 @@ static void test_iommu(void)
 	end();
 }
 
+/*
+ * A lazy IOMMU takes back all that it has said, and says it again: the port rests meanwhile, and is
+ * not said to have stopped each time.
+ */
+static void test_lazy(void)
+{
+	struct fake_vm_options opt = {.ring_size = 64, .features = FAKE_VM_ALL | MOVE_IOMMU};
+	struct vhost_user_iotlb all = {.type = VHOST_USER_IOTLB_INVALIDATE};
+	union vhost_user_payload reply = {.u64 = 1};
+	unsigned i;
+
+	if (!begin())
+		return;
+	m.vm = move_join("a", &opt);
+	if (m.vm) {
+		CU_ASSERT_TRUE_FATAL(move_begin(&m, m.vm, false));
+		CU_ASSERT_TRUE(child_says(&vxsd, "running, 1 queue pair", VMS_WAIT));
+		for (i = 0; i < 10; i++) {
+			CU_ASSERT_EQUAL(fake_vm_message(m.vm, VHOST_USER_IOTLB_MSG, &all,
+							sizeof(all), NULL, 0, &reply),
+					0);
+			CU_ASSERT_TRUE(move_iotlb(m.vm));
+		}
+		fake_vm_hang_up(m.vm);
+		CU_ASSERT_TRUE(child_says(&vxsd, "disconnected", VMS_WAIT));
+		CU_ASSERT_EQUAL(child_count(&vxsd, "a: running"), 1);
+		CU_ASSERT_EQUAL(child_count(&vxsd, "a: stopped"), 0);
+	}
+	end();
+}
+
 static void test_huge(void)
 {
 	const struct fake_vm_options opt = {.ring_size = 64, .huge = true};
@@ -472,17 +503,10 @@ static void test_huge(void)
 }
 
 static const struct check tests[] = {
-	{"split", test_split},
-	{"packed", test_packed},
-	{"never", test_never},
-	{"cut_short", test_cut_short},
-	{"key", test_key},
-	{"order", test_order},
-	{"tables", test_tables},
-	{"often", test_often},
-	{"iommu", test_iommu},
-	{"huge", test_huge},
-	{},
+	{"split", test_split},         {"packed", test_packed}, {"never", test_never},
+	{"cut_short", test_cut_short}, {"key", test_key},       {"order", test_order},
+	{"tables", test_tables},       {"often", test_often},   {"iommu", test_iommu},
+	{"lazy", test_lazy},           {"huge", test_huge},     {},
 };
 
 int main(int argc, char **argv)

@@ -186,6 +186,7 @@ static void on_change(void *arg, struct vm *vm)
 	struct daemon *d = arg;
 	struct vm_seen *seen = &d->seen[vm->port.id];
 	struct vm_state state;
+	bool running;
 
 	if (d->vm[vm->port.id] != vm) /* it is being removed */
 		return;
@@ -193,11 +194,13 @@ static void on_change(void *arg, struct vm *vm)
 	/* as a bridge does when a port's link goes down; the next front-end may be another guest */
 	if (!state.connected || state.connections != seen->connections)
 		daemon_forget_learned(d, vm->port.id);
-	if (state.running && !seen->running)
+	/* an IOMMU takes back all it has said, a hundred times a second, and says it again */
+	running = state.running || (seen->running && state.rests);
+	if (running && !seen->running)
 		tell_running(vm, seen);
-	else if (!state.running && seen->running && state.connected)
+	else if (!running && seen->running && state.connected)
 		vm_log(vm->control, LOG_INFO, "stopped");
-	seen->running = state.running;
+	seen->running = running;
 	seen->connections = state.connections;
 	daemon_check_mtu(d, vm);
 	daemon_show_port(d, &vm->port);
@@ -215,7 +218,9 @@ void daemon_look_at_vm(struct daemon *d, struct vm *vm)
 {
 	struct vm_seen *seen = &d->seen[vm->port.id];
 
-	if (seen->running && vm_count_running(vm) != seen->pairs)
+	unsigned pairs = vm_count_running(vm);
+
+	if (seen->running && pairs && pairs != seen->pairs)
 		tell_running(vm, seen);
 }
 

@@ -151,6 +151,7 @@ struct vm_state {
 	bool over;         /* it was given one connection, which has ended */
 	const char *ended; /* why the last connection ended; NULL: none did */
 	bool running;      /* at least one queue of each direction runs */
+	bool rests;        /* it doesn't, until addresses come that were asked for */
 	int peer_pid;
 	uint64_t offered, asked, features; /* @asked: by SET_FEATURES, @features: agreed */
 	uint64_t protocol_offered, protocol_asked, protocol_features;

@@ -82,6 +82,8 @@ void vm_state(const struct vm *vm, struct vm_state *state)
 		.status = status_text(c),
 		.why_not = vm_why_not(c),
 	};
+	for (i = 0; i < c->n_rings && !state->running; i++)
+		state->rests |= c->ring[i].absent && !c->ring[i].q;
 	if (!c->mem)
 		return;
 	state->regions = c->mem->n;
