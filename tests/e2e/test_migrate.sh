@@ -162,7 +162,13 @@ boot() {
 precopy() {
 	capability "$1" events && capability "$2" events &&
 		qmp "$1" migrate-set-parameters '"max-bandwidth":1000000000,"downtime-limit":50' &&
-		qmp "$1" migrate "\"uri\":\"unix:$work/move.sock\"" && migration_ends "$1"
+		migrates "$@" && migration_ends "$1"
+}
+
+# Newer QEMUs want to know all about it before the destination listens.
+migrates() {
+	local where="\"uri\":\"unix:$work/move.sock\""
+	qmp "$2" migrate-incoming "$where" && qmp "$1" migrate "$where"
 }
 
 migration_ends() {
@@ -178,7 +184,7 @@ postcopy() {
 	done
 	! capability "$1" postcopy-preempt || capability "$2" postcopy-preempt || return 1
 	qmp "$1" migrate-set-parameters '"max-bandwidth":10000000' &&
-		qmp "$1" migrate "\"uri\":\"unix:$work/move.sock\"" &&
+		migrates "$@" &&
 		qmp_await "$1" '"status": *"(active|completed|failed)"' 60 &&
 		qmp "$1" migrate-start-postcopy &&
 		qmp_await "$1" '"status": *"(postcopy-active|completed|failed)"' 60 &&
@@ -191,7 +197,7 @@ move() {
 	local from=$guest to
 	to=$(other "$guest_side")
 	rm -f "$work/move.sock"
-	if ! launch "$to" -incoming "unix:$work/move.sock" "${@:2}" || ! "$1" "$from" "$launched"; then
+	if ! launch "$to" -incoming defer "${@:2}" || ! "$1" "$from" "$launched"; then
 		tail -n 5 "$work/$from.qemu" "$work/$launched.qemu"
 		return 1
 	fi
