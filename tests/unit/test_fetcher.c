@@ -35,7 +35,7 @@ static bool begin(void)
 	vu_fetch_reap();
 	fds = check_fds();
 	CU_ASSERT_EQUAL_FATAL(vu_fetch_start(&f), 0);
-	CU_ASSERT(f.pid > 0 && f.uffd >= 0 && f.base && f.room >= 64ull * SIZE);
+	CU_ASSERT(f.pid > 0 && f.uffd >= 0 && f.room[0].at && f.room[0].len >= 64ull * SIZE);
 	file = memfd_create("guest", MFD_CLOEXEC);
 	CU_ASSERT_EQUAL_FATAL(ftruncate(file, SIZE), 0);
 	CU_ASSERT_EQUAL_FATAL(pwrite(file, "x", 1, PAGE), 1);
@@ -61,7 +61,7 @@ static void expect_end(int status)
 
 static int map(uint64_t at, uint64_t len, uint32_t round, int fd)
 {
-	struct vu_fetcher_map m = {.at = f.base + at, .len = len, .round = round};
+	struct vu_fetcher_map m = {.at = f.room[0].at + at, .len = len, .round = round};
 
 	return vu_fetch_map(&f, &m, fd);
 }
@@ -85,7 +85,7 @@ static int ready(uint32_t round)
 
 static void want(uint64_t at)
 {
-	at += f.base;
+	at += f.room[0].at;
 	CU_ASSERT_EQUAL(send(f.touch, &at, sizeof(at), 0), sizeof(at));
 }
 
@@ -94,7 +94,7 @@ static void expect_come(uint64_t at)
 	uint64_t got = 0;
 
 	CU_ASSERT_TRUE(hears(f.touch, &got, sizeof(got)));
-	CU_ASSERT_EQUAL(got, f.base + at);
+	CU_ASSERT_EQUAL(got, f.room[0].at + at);
 }
 
 static void share(uint32_t round, uint64_t at)

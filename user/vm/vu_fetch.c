@@ -127,8 +127,7 @@ static int hear_hello(struct vu_fetch *f)
 		memcpy(&f->uffd, CMSG_DATA(cmsg), sizeof(f->uffd));
 	if (h.error)
 		return -h.error;
-	f->base = h.base;
-	f->room = h.room;
+	memcpy(f->room, h.room, sizeof(f->room));
 	return f->uffd < 0 ? -EPROTO : 0;
 }
 

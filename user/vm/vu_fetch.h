@@ -7,14 +7,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-struct vu_fetcher_map;
+#include "vm/vu_fetcher.h"
 
 /* A running fetcher. The front-end has power over it: nothing that it says is to be trusted. */
 struct vu_fetch {
 	pid_t pid;
-	int command, touch;  /* sockets to it; both don't block */
-	int uffd;            /* its userfaultfd, for the front-end */
-	uint64_t base, room; /* addresses there that may be mapped */
+	int command, touch; /* sockets to it; both don't block */
+	int uffd;           /* its userfaultfd, for the front-end */
+	struct vu_fetcher_room room[VU_FETCHER_ROOMS];
 };
 
 /**

@@ -4,11 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -57,9 +59,8 @@
 #define ARCH 0 /* none that we know: no filter */
 #endif
 
-#define ROOM_MAX (1ull << 45)
 #define ROOM_MIN (1ull << 32)
-#define ROOM_GAP (1ull << 21) /* on both sides of it: for what is mapped beside it later */
+#define ROOM_GAP (1ull << 26) /* on both sides of it: for stacks, and what is mapped later */
 #define STACK    (256u << 10)
 #define REGIONS  VHOST_USER_REGIONS_MAX
 
@@ -83,26 +84,52 @@ static int open_uffd(void)
 	return api.features & UFFD_FEATURE_MISSING_SHMEM ? fd : -EOPNOTSUPP;
 }
 
-/*
- * Finds room, and leaves it empty: memory that could be filled through the userfaultfd would be
- * ours to pay for. The sanitizers' mmap() has its own mind, so the kernel is asked itself.
- */
-static void find_room(struct vu_fetcher_hello *h)
+/* Keeps the largest ones, in order. */
+static void add_room(struct vu_fetcher_hello *h, uint64_t at, uint64_t end)
 {
-	uint64_t room;
-	long at;
+	struct vu_fetcher_room room, other;
+	unsigned i;
 
-	for (room = ROOM_MAX; room >= ROOM_MIN; room /= 2) {
-		at = syscall(SYS_mmap, 0, room, PROT_NONE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (at == -1)
-			continue;
-		syscall(SYS_munmap, at, room);
-		h->base = (at + 2 * ROOM_GAP - 1) & ~(ROOM_GAP - 1);
-		h->room = (room - 4 * ROOM_GAP) & ~(ROOM_GAP - 1);
+	at = (at + 2 * ROOM_GAP - 1) & ~(ROOM_GAP - 1);
+	end = (end - ROOM_GAP) & ~(ROOM_GAP - 1);
+	if (end < at + ROOM_MIN || end > INT64_MAX)
 		return;
+	room = (struct vu_fetcher_room){at, end - at};
+	for (i = 0; i < VU_FETCHER_ROOMS; i++)
+		if (room.len > h->room[i].len) {
+			other = h->room[i];
+			h->room[i] = room;
+			room = other;
+		}
+}
+
+/*
+ * Finds what lies between our mappings, and leaves it empty: memory that could be filled through
+ * the userfaultfd would be ours to pay for.
+ */
+static int find_rooms(struct vu_fetcher_hello *h)
+{
+	uint64_t from, to, last = ROOM_MIN;
+	FILE *maps;
+	void *some;
+
+	/* not what sanitizers have instead; and not if there is a limit to it */
+	some = (void *)syscall(SYS_mmap, 0, ROOM_MIN, PROT_NONE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (some == MAP_FAILED)
+		return errno;
+	syscall(SYS_munmap, some, ROOM_MIN);
+	maps = fopen("/proc/self/maps", "re");
+	if (!maps)
+		return errno;
+	while (fscanf(maps, "%" SCNx64 "-%" SCNx64 "%*[^\n]", &from, &to) == 2) {
+		if (from > last && from <= INT64_MAX) /* beyond are the kernel's */
+			add_room(h, last, from);
+		if (to > last)
+			last = to;
 	}
-	h->error = ENOMEM;
+	fclose(maps);
+	return h->room[0].len ? 0 : ENOMEM;
 }
 
 static __thread sigjmp_buf *touching;
@@ -324,7 +351,7 @@ static int fetch(void)
 	if (!hello.error)
 		hello.error = start_threads();
 	if (!hello.error)
-		find_room(&hello);
+		hello.error = find_rooms(&hello);
 	if (!hello.error)
 		hello.error = lock_up();
 	if (!say_hello(&hello, hello.error ? -1 : uffd) || hello.error)

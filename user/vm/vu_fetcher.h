@@ -9,17 +9,23 @@
 #define VU_FETCHER_COMMAND 3             /* file descriptors that it finds open: two sockets of */
 #define VU_FETCHER_TOUCH   4             /* packets, whose other ends are ours */
 #define VU_FETCHER_THREADS 4             /* pages that are waited for at the same time */
+#define VU_FETCHER_ROOMS   4
+
+/* Addresses that nothing else will be mapped at. */
+struct vu_fetcher_room {
+	uint64_t at, len;
+};
 
 /* The first packet on COMMAND, by the fetcher. Its userfaultfd comes with it. */
 struct vu_fetcher_hello {
 	int32_t error; /* 0, or an errno: it can't be a fetcher, and has ended */
 	uint32_t pad;
-	uint64_t base, room; /* where it has room for mappings: address and bytes */
+	struct vu_fetcher_room room[VU_FETCHER_ROOMS]; /* the largest first; @len 0: none */
 };
 
 /* What it is told on COMMAND: to map a part of a file, which comes with it, or @len 0: go. */
 struct vu_fetcher_map {
-	uint64_t at;     /* address; within its room, and never used before */
+	uint64_t at;     /* address; within one of its rooms, and never used before */
 	uint64_t len;    /* bytes; 0: all parts are told, watch them for absent pages */
 	uint64_t offset; /* in the file */
 	uint32_t round;  /* number of the memory table that it is part of */

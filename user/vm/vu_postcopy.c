@@ -29,6 +29,12 @@
  * stand in a queue, each once. When one has come its bit is set, and control looks after those who
  * went without it.
  *
+ * In the fetcher the memory lies where it lies in the front-end, if there is room. QEMU from 8.1 on
+ * keeps a list of the pages that are under way, by its own addresses; those that a back-end asks
+ * for are put on it by the back-end's, and never taken off if these differ. With postcopy-preempt
+ * it then waits for them at the end, for ever. Later tables of a connection lie elsewhere: there
+ * may still be answers to come for the addresses of the first.
+ *
  * Most pages come without being asked for, since the front-end fills the file behind the memory in
  * order. mincore() tells so: for each that is asked for, all its neighbours are looked at too.
  */
@@ -60,7 +66,9 @@ struct vu_postcopy {
 	int poke; /* eventfd: something that was wanted is there already */
 	enum state state;
 	uint32_t round; /* number of the table */
-	uint64_t next;  /* first address in the fetcher that was never used */
+	uint64_t next;  /* first address of the fetcher's first room that was never used, but for */
+	struct vu_fetcher_room used[VU_REGIONS_MAX]; /* those of the front-end */
+	unsigned n_used;
 	struct vu_mem *mem;
 	struct vu_present present;
 	struct part part[VU_REGIONS_MAX];
@@ -219,7 +227,7 @@ int vu_postcopy_new(struct vu_postcopy **out, struct loop *loop,
 	ret = p->poke < 0 ? -errno : vu_fetch_start(&p->fetch);
 	if (ret)
 		goto err;
-	p->next = p->fetch.base;
+	p->next = p->fetch.room[0].at;
 	ret = loop_watch(loop, &p->command_watch, p->fetch.command, EPOLLIN, on_command, p);
 	if (!ret)
 		ret = loop_watch(loop, &p->touch_watch, p->fetch.touch, EPOLLIN, on_touch, p);
@@ -273,6 +281,56 @@ static uint64_t page_of(int fd)
 	return page;
 }
 
+static bool is_in(const struct vu_fetcher_room *room, uint64_t at, uint64_t len)
+{
+	return at >= room->at && len <= room->len && at - room->at <= room->len - len;
+}
+
+/* The range that is used already and that @at is in, or some of the @len bytes there; or NULL. */
+static const struct vu_fetcher_room *used_at(const struct vu_postcopy *p, uint64_t at, uint64_t len)
+{
+	unsigned i;
+
+	for (i = 0; i < p->n_used; i++)
+		if (at < p->used[i].at + p->used[i].len && p->used[i].at < at + len)
+			return &p->used[i];
+	return NULL;
+}
+
+/* Whether a part can be where the front-end has it, in the first table. */
+static bool same_place(struct vu_postcopy *p, uint64_t at, uint64_t len, uint64_t page)
+{
+	const struct vu_fetcher_room *first = &p->fetch.room[0];
+	unsigned i;
+
+	if (p->round != 1 || p->n_used == VU_REGIONS_MAX || at % page || used_at(p, at, len))
+		return false;
+	for (i = 0; i < VU_FETCHER_ROOMS && !is_in(&p->fetch.room[i], at, len); i++)
+		;
+	if (i == VU_FETCHER_ROOMS || (at < p->next && at + len > first->at))
+		return false;
+	p->used[p->n_used++] = (struct vu_fetcher_room){at, len};
+	return true;
+}
+
+/* A place that was never used. False: there is none. */
+static bool new_place(struct vu_postcopy *p, uint64_t *at, uint64_t len, uint64_t page)
+{
+	uint64_t align = page > ALIGN ? page : ALIGN;
+	const struct vu_fetcher_room *used;
+
+	for (used = NULL;; p->next = used->at + used->len) {
+		*at = (p->next + align - 1) & ~(align - 1);
+		if (!is_in(&p->fetch.room[0], *at, len))
+			return false;
+		used = used_at(p, *at, len);
+		if (!used)
+			break;
+	}
+	p->next = *at + len;
+	return true;
+}
+
 static int tell_part(struct vu_postcopy *p, struct vhost_user_region *told, int fd)
 {
 	const struct vu_region *r = vu_mem_region(p->mem, told->gpa);
@@ -280,15 +338,12 @@ static int tell_part(struct vu_postcopy *p, struct vhost_user_region *told, int 
 	uint64_t skip = r->at - (uint8_t *)r->map, pages = r->map_len / VU_PAGE;
 	struct part *part = &p->part[i];
 	struct vu_fetcher_map map = {.len = r->map_len, .round = p->round};
-	uint64_t align;
 
 	part->page = page_of(fd);
-	align = part->page > ALIGN ? part->page : ALIGN;
-	part->at = (p->next + align - 1) & ~(align - 1);
-	if (part->at - p->fetch.base > p->fetch.room ||
-	    r->map_len > p->fetch.room - (part->at - p->fetch.base))
+	part->at = told->uva - skip;
+	if (!same_place(p, part->at, r->map_len, part->page) &&
+	    !new_place(p, &part->at, r->map_len, part->page))
 		return -ENOSPC;
-	p->next = part->at + r->map_len;
 	p->present.word[i] = calloc(pages / WORD + 1, sizeof(uint64_t));
 	part->want = calloc(pages / WORD + 1, sizeof(uint64_t));
 	if (!p->present.word[i] || !part->want)
