@@ -23,8 +23,6 @@
 #define END_MS    10000
 #define WORDS_MAX 512
 
-#define PINS "/sys/fs/bpf/vxs/"
-
 /* The children that are open, and whose they are. */
 static struct child *open_children[8];
 static pid_t owner;
@@ -80,10 +78,7 @@ static void remove_tree(const char *path)
 /* What is left of one that had no chance to tidy up; its switch is nobody else's. */
 static void remove_rest(const struct child *c)
 {
-	char pins[sizeof(PINS) + sizeof(c->name)];
-
-	snprintf(pins, sizeof(pins), PINS "%s", c->name);
-	remove_tree(pins);
+	remove_tree(c->pins);
 	remove_tree(c->dir);
 }
 
@@ -146,6 +141,7 @@ int child_open(struct child *c, const char *dir)
 	memset(c, 0, sizeof(*c));
 	c->net_ns = c->notify_fd = c->err_fd = -1;
 	snprintf(c->name, sizeof(c->name), "t%d-%u", getpid(), count++);
+	snprintf(c->pins, sizeof(c->pins), "/sys/fs/bpf/vxs/%s", c->name);
 	snprintf(c->dir, sizeof(c->dir), "%s/vxs-test-XXXXXX", dir ? dir : "/tmp");
 	if (!mkdtemp(c->dir)) {
 		err = -errno;

@@ -16,6 +16,7 @@
  */
 struct child {
 	char name[32];    /* of the switch, nobody else's */
+	char pins[64];    /* where its maps are pinned, while it has that name */
 	char dir[64];     /* the test's own; the run directory and the notify socket lie in it */
 	char run_dir[80]; /* what --run-dir says */
 	int net_ns;       /* network namespace to start in; -1: the caller's */

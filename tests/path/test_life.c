@@ -304,7 +304,7 @@ static void second(const char *run_dir, const char *name, const char *words)
 	if (run_dir)
 		snprintf(other.run_dir, sizeof(other.run_dir), "%s", run_dir);
 	CU_ASSERT_EQUAL(child_spawn(&other, words), 0);
-	CU_ASSERT_EQUAL(child_wait(&other, 5000), 1);
+	CU_ASSERT_EQUAL(child_wait(&other, 20000), 1);
 	CU_ASSERT_EQUAL(child_count(&other, "\n"), 1);
 	child_close(&other);
 	CU_ASSERT(child_is_running(&lab.vxsd));
