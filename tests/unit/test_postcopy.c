@@ -528,6 +528,37 @@ static void test_lazy(void)
 	end();
 }
 
+/* Addresses that never come again, and a guest that ends meanwhile: the log says that it stopped.
+ */
+static void test_taken_back(void)
+{
+	struct fake_vm_options opt = {.ring_size = 64, .features = FAKE_VM_ALL | MOVE_IOMMU};
+	struct vhost_user_iotlb all = {.type = VHOST_USER_IOTLB_INVALIDATE};
+	union vhost_user_payload reply = {.u64 = 1};
+	unsigned i;
+
+	if (!begin())
+		return;
+	for (i = 0; i < 2; i++) {
+		m.vm = move_join("a", &opt);
+		if (!m.vm)
+			break;
+		CU_ASSERT_TRUE_FATAL(move_begin(&m, m.vm, false));
+		CU_ASSERT_TRUE(child_says(&vxsd, "running, 1 queue pair", VMS_WAIT));
+		CU_ASSERT_EQUAL(fake_vm_message(m.vm, VHOST_USER_IOTLB_MSG, &all, sizeof(all), NULL,
+						0, &reply),
+				0);
+		if (i)
+			CU_ASSERT_EQUAL(fake_vm_stop(m.vm), 0);
+		CU_ASSERT_TRUE(child_says(&vxsd, "a: stopped", VMS_WAIT));
+		fake_vm_hang_up(m.vm);
+		CU_ASSERT_TRUE(child_says(&vxsd, "disconnected", VMS_WAIT));
+		fake_vm_close(m.vm);
+		m.vm = NULL;
+	}
+	end();
+}
+
 static void test_huge(void)
 {
 	const struct fake_vm_options opt = {.ring_size = 64, .huge = true};
@@ -547,19 +578,13 @@ static void test_huge(void)
 }
 
 static const struct check tests[] = {
-	{"split", test_split},
-	{"packed", test_packed},
-	{"never", test_never},
-	{"cut_short", test_cut_short},
-	{"key", test_key},
-	{"order", test_order},
-	{"tables", test_tables},
-	{"places", test_places},
-	{"often", test_often},
-	{"iommu", test_iommu},
-	{"lazy", test_lazy},
-	{"huge", test_huge},
-	{},
+	{"split", test_split},   {"packed", test_packed},
+	{"never", test_never},   {"cut_short", test_cut_short},
+	{"key", test_key},       {"order", test_order},
+	{"tables", test_tables}, {"places", test_places},
+	{"often", test_often},   {"iommu", test_iommu},
+	{"lazy", test_lazy},     {"taken_back", test_taken_back},
+	{"huge", test_huge},     {},
 };
 
 int main(int argc, char **argv)

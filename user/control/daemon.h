@@ -19,7 +19,9 @@ struct learn;
 
 /* A VM's state when it last changed, so that the next change shows what is new. */
 struct vm_seen {
-	bool running;
+	bool running;   /* as logged; also while it rests for a moment */
+	bool rests;     /* it waits for memory */
+	bool rested;    /* it did when it was last looked at, and all the time since */
 	unsigned pairs; /* that run, as last logged */
 	uint64_t connections;
 	uint32_t mtu, mtu_uplink; /* the last two that were warned of */
@@ -105,7 +107,9 @@ int daemon_add_vm(struct daemon *d, const struct vm_options *opt, char *err, siz
 int daemon_del_vm(struct daemon *d, const char *name, char *err, size_t err_len);
 /** daemon_find_port() - by name; "uplink" and "host" work always. NULL: there is none. */
 struct port *daemon_find_port(struct daemon *d, const char *name);
-/** daemon_look_at_vm() - once a second: log how many of its queues run, if that has changed. */
+/** daemon_look_at_vm() - once a second: log how many of its queues run, if that has changed, and
+ * that it stopped if what it rests for doesn't come.
+ */
 void daemon_look_at_vm(struct daemon *d, struct vm *vm);
 /** daemon_mtu_warning() - if a VM's MTU is longer than the uplink's: true, and what to do. */
 bool daemon_mtu_warning(const struct daemon *d, const struct vm *vm, char *text, size_t size);

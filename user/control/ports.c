@@ -201,6 +201,8 @@ static void on_change(void *arg, struct vm *vm)
 	else if (!running && seen->running && state.connected)
 		vm_log(vm->control, LOG_INFO, "stopped");
 	seen->running = running;
+	seen->rests = state.rests;
+	seen->rested &= state.rests;
 	seen->connections = state.connections;
 	daemon_check_mtu(d, vm);
 	daemon_show_port(d, &vm->port);
@@ -217,11 +219,22 @@ static void on_change(void *arg, struct vm *vm)
 void daemon_look_at_vm(struct daemon *d, struct vm *vm)
 {
 	struct vm_seen *seen = &d->seen[vm->port.id];
-
 	unsigned pairs = vm_count_running(vm);
+	struct vm_state state;
 
-	if (seen->running && pairs && pairs != seen->pairs)
-		tell_running(vm, seen);
+	if (!seen->running)
+		return;
+	if (!seen->rests) {
+		if (pairs != seen->pairs)
+			tell_running(vm, seen);
+		return;
+	}
+	if (seen->rested) {
+		vm_state(vm, &state);
+		vm_log(vm->control, LOG_INFO, "stopped: %s", state.why_not);
+		seen->running = false;
+	}
+	seen->rested = !seen->rested;
 }
 
 /* Whether an address is spoken for: another VM's mac=, or the NIC's own. */

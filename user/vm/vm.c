@@ -93,16 +93,17 @@ const char *vm_mtu_remedy(struct vm_control *c)
 
 void vm_tell_change(struct vm_control *c)
 {
-	bool connected = c->conn.fd >= 0, running = vm_rings_run(c);
+	bool connected = c->conn.fd >= 0, running = vm_rings_run(c), rests = vm_rings_rest(c);
 	uint32_t takes = running ? offload_guest_takes(c->features) : 0, mtu = c->vm->mtu;
 
 	__atomic_store_n(&c->vm->port.takes, takes, __ATOMIC_RELAXED);
-	if (connected == c->was_connected && running == c->was_running &&
+	if (connected == c->was_connected && running == c->was_running && rests == c->did_rest &&
 	    c->in_changes == c->was_in_changes && mtu == c->was_mtu)
 		return;
 	c->was_mtu = mtu;
 	c->was_connected = connected;
 	c->was_running = running;
+	c->did_rest = rests;
 	c->was_in_changes = c->in_changes;
 	if (c->changed)
 		c->changed(c->changed_arg, c->vm);

@@ -151,7 +151,7 @@ struct vm_state {
 	bool over;         /* it was given one connection, which has ended */
 	const char *ended; /* why the last connection ended; NULL: none did */
 	bool running;      /* at least one queue of each direction runs */
-	bool rests;        /* it doesn't, until addresses come that were asked for */
+	bool rests;        /* it would, but for memory that was asked for */
 	int peer_pid;
 	uint64_t offered, asked, features; /* @asked: by SET_FEATURES, @features: agreed */
 	uint64_t protocol_offered, protocol_asked, protocol_features;
@@ -172,7 +172,7 @@ struct vm_state {
 };
 
 void vm_state(const struct vm *vm, struct vm_state *state);
-/** vm_count_running() - pairs of queues that carry frames both ways. */
+/** vm_count_running() - pairs of queues that carry frames both ways, but for absent memory. */
 unsigned vm_count_running(const struct vm *vm);
 /** vm_queue_state() - of virtqueue @index (0 to 2 * queues - 1). */
 void vm_queue_state(const struct vm *vm, unsigned index, struct vm_queue_state *state);

@@ -97,7 +97,7 @@ struct vm_control {
 	uint64_t moved_in; /* CLOCK_REALTIME seconds, since this front-end came; 0: did not */
 	unsigned moved_addresses;
 	char moved_from[VXS_NAME_SIZE];
-	bool was_connected, was_running;
+	bool was_connected, was_running, did_rest;
 	unsigned in_changes, was_in_changes; /* of which in-queues run */
 	uint32_t was_mtu;
 
@@ -147,6 +147,7 @@ void vm_ring_set_err(struct vm_control *c, unsigned index, int fd);
 void vm_ring_enable(struct vm_control *c, unsigned index, bool on);
 bool vm_ring_is_enabled(const struct vm_control *c, unsigned index);
 bool vm_rings_run(const struct vm_control *c);
+bool vm_rings_rest(const struct vm_control *c);
 void vm_ring_misplaced(struct vm_control *c, unsigned index);
 void vm_rings_tell_broken(struct vm_control *c);
 void vm_rings_want_again(struct vm_control *c);

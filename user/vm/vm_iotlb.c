@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
 
 #include "vm/vm_control.h"
 #include "vm/vu_back.h"
@@ -26,13 +27,15 @@
  * Guests whose IOMMU is lazy (Linux by default) take back everything, rings and all, ten
  * milliseconds after they have unmapped anything: some hundred times a second. So all parts of all
  * rings are asked for at once, and with them the buffers that frames for the guest will need next:
- * a guest that gets few frames would never get one otherwise.
+ * a guest that gets few frames would never get one otherwise. A front-end may make that a lot, with
+ * many rings of the largest size, at each of its messages; so what may be under way has a limit,
+ * and what is beyond it is asked for when a ring starts, or misses it.
  *
  * The front-end may only name memory that it has shared, in whole pages: the least that an IOMMU
  * maps, and what bounds our work for a frame.
  */
 #define AHEAD      64  /* buffers that are asked for together with one */
-#define PENDING    256 /* pages that were asked for: beyond that one may be asked for twice */
+#define PENDING    256 /* pages that were asked for: no more until they come, or AGAIN_MS passed */
 #define RING_AHEAD (16 * VU_IOTLB_PAGE) /* of each part of a ring */
 #define AGAIN_MS   500                  /* after that no answer is believed to come */
 
@@ -42,7 +45,7 @@ struct vm_iotlb {
 		uint64_t absent; /* 0: none */
 		uint64_t at;     /* ms */
 	} pending[PENDING];
-	unsigned next; /* of pending[], to be used */
+	uint64_t full_until; /* all of pending[] is used, ms; 0: it isn't known to be */
 	/* where frames for the guest would have gone next when rings were paused, by receive queue
 	 */
 	uint64_t wanted[PORT_QUEUES_MAX][AHEAD];
@@ -99,19 +102,29 @@ void vm_iotlb_attach(struct vm_control *c)
 		c->mem->iotlb = table;
 }
 
-/* True: it was asked for a moment ago. */
-static bool is_pending(struct vm_iotlb *t, uint64_t absent, uint64_t now)
+static bool is_full(const struct vm_iotlb *t, uint64_t now)
 {
-	unsigned i;
+	return now < t->full_until;
+}
+
+/* Where to note a page; PENDING: nowhere, it was asked for a moment ago, or too many others were.
+ */
+static unsigned place_for(struct vm_iotlb *t, uint64_t absent, uint64_t now)
+{
+	uint64_t oldest = now;
+	unsigned i, at = PENDING;
 
 	for (i = 0; i < PENDING; i++) {
-		if (t->pending[i].absent != absent)
-			continue;
-		if (now - t->pending[i].at < AGAIN_MS)
-			return true;
-		t->pending[i].absent = 0;
+		if (!t->pending[i].absent || now - t->pending[i].at >= AGAIN_MS)
+			at = i;
+		else if (t->pending[i].absent == absent)
+			return PENDING;
+		else if (t->pending[i].at < oldest)
+			oldest = t->pending[i].at;
 	}
-	return false;
+	if (at == PENDING)
+		t->full_until = oldest + AGAIN_MS;
+	return at;
 }
 
 /*
@@ -125,8 +138,10 @@ static void forget_pending(struct vm_iotlb *t, uint64_t iova, uint64_t last)
 	for (i = 0; i < PENDING; i++) {
 		uint64_t page = t->pending[i].absent & ~(VU_IOTLB_PAGE - 1);
 
-		if (page >= iova && page <= last)
+		if (t->pending[i].absent && page >= iova && page <= last) {
 			t->pending[i].absent = 0;
+			t->full_until = 0;
+		}
 	}
 }
 
@@ -140,16 +155,17 @@ static bool ask(struct vm_control *c, uint64_t absent)
 		.type = VHOST_USER_IOTLB_MISS,
 	};
 	uint64_t now = now_ms();
+	unsigned at;
 
 	absent = miss.iova | (absent & VU_ABSENT_MASK);
-	if (is_pending(t, absent, now))
+	at = is_full(t, now) ? PENDING : place_for(t, absent, now);
+	if (at == PENDING)
 		return false;
 	t->error = vu_back_send(c, VHOST_USER_BACKEND_IOTLB_MSG, &miss, sizeof(miss));
 	if (t->error) /* once more in a second: vm_rings_want_again() */
 		return false;
-	t->pending[t->next].absent = absent;
-	t->pending[t->next].at = now;
-	t->next = (t->next + 1) % PENDING;
+	t->pending[at].absent = absent;
+	t->pending[at].at = now;
 	return true;
 }
 
@@ -158,7 +174,7 @@ static void ask_unknown(struct vm_control *c, const uint64_t *addr, unsigned n, 
 	struct vu_window w;
 	unsigned i;
 
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n && !is_full(c->iotlb, now_ms()); i++)
 		if (!vu_mem_find(c->mem, addr[i], write, &w) && w.absent & VU_ABSENT_IOVA)
 			ask(c, w.absent);
 }
@@ -175,24 +191,28 @@ void vm_iotlb_want_ring(struct vm_control *c, unsigned index)
 {
 	const struct vm_ring *r = &c->ring[index];
 	const bool packed = c->features & 1ull << VIRTIO_F_RING_PACKED;
+	const unsigned event = c->features & 1ull << VIRTIO_RING_F_EVENT_IDX ? 2 : 0;
 	const struct {
 		uint64_t at, len;
 		bool write;
 	} part[] = {
 		{r->addr.desc, 16ull * r->size, packed},
-		{r->addr.avail, packed ? 4 : 2ull * r->size + 4, false},
-		{r->addr.used, packed ? 4 : 8ull * r->size + 4, true},
+		{r->addr.avail, packed ? 4 : 2ull * r->size + 4 + event, false},
+		{r->addr.used, packed ? 4 : 8ull * r->size + 4 + event, true},
 	};
-	uint64_t addr, page;
+	uint64_t addr, skip, page;
 	unsigned i;
 
-	if (!c->iotlb)
+	if (!c->iotlb || is_full(c->iotlb, now_ms()))
 		return;
-	for (i = 0; i < sizeof(part) / sizeof(part[0]); i++)
-		for (page = 0; page < part[i].len && page < RING_AHEAD; page += VU_IOTLB_PAGE) {
-			addr = part[i].at + page;
+	for (i = 0; i < sizeof(part) / sizeof(part[0]); i++) {
+		skip = part[i].at % VU_IOTLB_PAGE;
+		for (page = 0; page < skip + part[i].len && page < RING_AHEAD;
+		     page += VU_IOTLB_PAGE) {
+			addr = part[i].at - skip + page;
 			ask_unknown(c, &addr, 1, part[i].write);
 		}
+	}
 }
 
 void vm_iotlb_want_buffers(struct vm_control *c, const struct vq *q)

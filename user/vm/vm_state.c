@@ -4,14 +4,18 @@
 
 #include "vm/vm_control.h"
 
+static bool runs_or_rests(const struct vm_control *c, unsigned index)
+{
+	return (c->ring[index].q || c->ring[index].absent) && vm_ring_is_enabled(c, index);
+}
+
 unsigned vm_count_running(const struct vm *vm)
 {
 	const struct vm_control *c = vm->control;
 	unsigned i, n = 0;
 
 	for (i = 0; i < c->n_rings; i += 2)
-		n += c->ring[i].q && vm_ring_is_enabled(c, i) && c->ring[i + 1].q &&
-		     vm_ring_is_enabled(c, i + 1);
+		n += runs_or_rests(c, i) && runs_or_rests(c, i + 1);
 	return n;
 }
 
@@ -59,6 +63,7 @@ void vm_state(const struct vm *vm, struct vm_state *state)
 		.socket = c->socket,
 		.connected = c->conn.fd >= 0,
 		.running = vm_rings_run(c),
+		.rests = vm_rings_rest(c),
 		.peer_pid = c->conn.fd >= 0 ? c->conn.pid : 0,
 		.role = c->role,
 		.over = c->over,
@@ -82,8 +87,6 @@ void vm_state(const struct vm *vm, struct vm_state *state)
 		.status = status_text(c),
 		.why_not = vm_why_not(c),
 	};
-	for (i = 0; i < c->n_rings && !state->running; i++)
-		state->rests |= c->ring[i].absent && !c->ring[i].q;
 	if (!c->mem)
 		return;
 	state->regions = c->mem->n;

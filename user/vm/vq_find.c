@@ -46,8 +46,17 @@ static unsigned add_ends(uint64_t *addr, unsigned n, unsigned max, uint64_t at, 
 	return n;
 }
 
+/*
+ * An IOMMU tells a guest's driver of every page that is asked for in a way in which it isn't
+ * mapped: tables are to be read only, and buffers either to be read or to be written.
+ */
+static bool is_for(uint16_t flags, bool write)
+{
+	return write == (!(flags & VRING_DESC_F_INDIRECT) && flags & VRING_DESC_F_WRITE);
+}
+
 /* From what was used last; a batch that is under way may be further on. */
-static unsigned ahead_split(const struct vq *q, uint64_t *addr, unsigned max)
+static unsigned ahead_split(const struct vq *q, bool write, uint64_t *addr, unsigned max)
 {
 	uint16_t at = __atomic_load_n(&q->used->idx, __ATOMIC_RELAXED);
 	uint16_t end = __atomic_load_n(&q->avail->idx, __ATOMIC_ACQUIRE), head;
@@ -55,7 +64,8 @@ static unsigned ahead_split(const struct vq *q, uint64_t *addr, unsigned max)
 
 	for (; at != end && n < max; at++) {
 		head = __atomic_load_n(&q->avail->ring[at & (q->size - 1)], __ATOMIC_RELAXED);
-		if (head < q->size)
+		if (head < q->size &&
+		    is_for(__atomic_load_n(&q->desc[head].flags, __ATOMIC_RELAXED), write))
 			n = add_ends(addr, n, max,
 				     __atomic_load_n(&q->desc[head].addr, __ATOMIC_RELAXED),
 				     __atomic_load_n(&q->desc[head].len, __ATOMIC_RELAXED));
@@ -76,7 +86,8 @@ static unsigned place_of(const struct vq *q, uint64_t absent)
 }
 
 /* From descriptor @at on. Nothing but the worker knows the lap, so used ones count. */
-static unsigned ahead_packed(const struct vq *q, unsigned at, uint64_t *addr, unsigned max)
+static unsigned ahead_packed(const struct vq *q, unsigned at, bool write, uint64_t *addr,
+			     unsigned max)
 {
 	unsigned n = 0;
 
@@ -86,6 +97,8 @@ static unsigned ahead_packed(const struct vq *q, unsigned at, uint64_t *addr, un
 
 		if (avail == (flags >> VRING_PACKED_DESC_F_USED & 1))
 			break;
+		if (!is_for(flags, write))
+			continue;
 		n = add_ends(addr, n, max, __atomic_load_n(&q->ring[at].addr, __ATOMIC_RELAXED),
 			     __atomic_load_n(&q->ring[at].len, __ATOMIC_RELAXED));
 	}
@@ -94,9 +107,11 @@ static unsigned ahead_packed(const struct vq *q, unsigned at, uint64_t *addr, un
 
 unsigned vq_ahead(const struct vq *q, uint64_t absent, uint64_t *addr, unsigned max)
 {
+	const bool write = absent & VU_ABSENT_WRITE;
+
 	if (!q->packed)
-		return ahead_split(q, addr, max);
-	return ahead_packed(q, place_of(q, absent), addr, max);
+		return ahead_split(q, write, addr, max);
+	return ahead_packed(q, place_of(q, absent), write, addr, max);
 }
 
 unsigned vq_next(const struct vq *q, uint64_t *addr, unsigned max)
@@ -104,9 +119,9 @@ unsigned vq_next(const struct vq *q, uint64_t *addr, unsigned max)
 	unsigned n;
 
 	if (!q->packed)
-		return ahead_split(q, addr, max);
-	n = ahead_packed(q, q->avail_at, addr, max);
+		return ahead_split(q, true, addr, max);
+	n = ahead_packed(q, q->avail_at, true, addr, max);
 	if (n < max)
-		n += ahead_packed(q, 0, addr + n, max - n);
+		n += ahead_packed(q, 0, true, addr + n, max - n);
 	return n;
 }
