@@ -267,7 +267,7 @@ static void test_socket(void)
 	int fd;
 
 	CU_ASSERT_EQUAL(stat(path, &st), 0);
-	CU_ASSERT_EQUAL(st.st_mode & 07777, 0660);
+	CU_ASSERT_EQUAL(st.st_mode & 07777, 0600);
 	/* a second one in the place of a socket that nobody has any more */
 	snprintf(other, sizeof(other), "%s/other", dir);
 	CU_ASSERT_EQUAL(ctl_open(&c, d, other), 0);

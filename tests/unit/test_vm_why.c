@@ -92,12 +92,22 @@ static void test_way_up(void)
 static void private_guest(uint64_t features)
 {
 	uint8_t *memory;
+	unsigned i;
 
 	peer_setup(1);
 	peer_connect();
 	peer_start(2);
-	if (features)
+	if (features) {
+		peer_get_base(0);
+		peer_get_base(1);
 		peer_u64(VHOST_USER_SET_FEATURES, VERSION_1 | BIT30 | features);
+		for (i = 0; i < 2; i++) {
+			peer_state(VHOST_USER_SET_VRING_ENABLE, i, 1);
+			peer_ring_but_kick(i);
+			peer_state(VHOST_USER_SET_VRING_BASE, i, 0x80008000);
+			kick(i, 0);
+		}
+	}
 	CU_ASSERT(says("no buffers"));
 	memory = map(MAP_PRIVATE);
 	offer(memory, 0);

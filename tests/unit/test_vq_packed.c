@@ -541,6 +541,65 @@ static void test_new(void)
 	rig_free(r);
 }
 
+static enum vq_broken begins(struct rig *r, uint32_t base)
+{
+	struct vq_setup s = {.mem = &r->mem,
+			     .size = r->size,
+			     .base = base,
+			     .features = RIG_PACKED,
+			     .desc_uva = (uintptr_t)r->ring,
+			     .avail_uva = (uintptr_t)r->driver,
+			     .used_uva = (uintptr_t)r->device,
+			     .call_fd = -1};
+	enum vq_broken broken;
+	struct vq *q = NULL;
+
+	CU_ASSERT_EQUAL_FATAL(vq_new(&q, &s), 0);
+	broken = q->broken;
+	vq_free(q);
+	return broken;
+}
+
+/*
+ * A ring that was in use goes on where it stood, and nowhere near its beginning: QEMU says that of
+ * a ring whose place vxsd couldn't tell it.
+ */
+static void places(unsigned pieces, bool rest)
+{
+	struct rig *r = rig_new(7, RIG_PACKED, NEW);
+	const uint32_t cut[] = {40, 72};
+	struct vring_packed_desc d;
+	unsigned i;
+
+	memset(r->ring, 0, 16 * r->size); /* as a new one */
+	for (i = 0; i < 60; i++) {
+		CU_ASSERT_EQUAL(begins(r, vq_base(r->q)), VQ_OK);
+		CU_ASSERT_EQUAL(begins(r, NEW),
+				(vq_base(r->q) & UINT16_MAX) == NEW ? VQ_OK : VQ_BAD_PLACE);
+		packed_chain(r, RIG_DATA, cut + 2 - pieces, pieces, 1, 0);
+		rig_in(r);
+		vq_done(r->q);
+		CU_ASSERT(packed_used(r, &d));
+		if (rest) { /* which nobody has taken when it is over */
+			packed_chain(r, RIG_DATA, cut + 2 - pieces, pieces, 1, 0);
+			CU_ASSERT_EQUAL(begins(r, vq_base(r->q)), VQ_OK);
+			rig_in(r);
+			vq_done(r->q);
+			CU_ASSERT(packed_used(r, &d));
+		}
+	}
+	CU_ASSERT_EQUAL(r->q->broken, VQ_OK);
+	rig_free(r);
+}
+
+static void test_places(void)
+{
+	places(1, false);
+	places(1, true);
+	places(2, false);
+	places(2, true);
+}
+
 static const struct check tests[] = {
 	{"in: headers in pieces", test_in_headers},
 	{"out: headers in pieces", test_out_headers},
@@ -557,6 +616,7 @@ static const struct check tests[] = {
 	{"notify on empty", test_notify_on_empty},
 	{"kicks", test_kicks},
 	{"new", test_new},
+	{"places", test_places},
 	{NULL, NULL},
 };
 

@@ -260,8 +260,11 @@ static int bind_socket(struct ctl *c, const char *path)
 	if (bind(c->fd, (struct sockaddr *)&c->address, sizeof(c->address)))
 		return -errno;
 	c->bound = true;
-	/* Nobody can connect before listen(), so no wider mode is ever of use. */
-	if (chmod(path, 0660) || listen(c->fd, CTL_CLIENTS_MAX))
+	/*
+	 * Nobody can connect before listen(), so no wider mode is ever of use. Not for the group:
+	 * that is QEMUs', and a guest that has broken out of one is not to command the switch.
+	 */
+	if (chmod(path, 0600) || listen(c->fd, CTL_CLIENTS_MAX))
 		return -errno;
 	return 0;
 }

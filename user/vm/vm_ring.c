@@ -173,7 +173,8 @@ static int start(struct vm_control *c, unsigned index)
 	if (ret)
 		return ret;
 	r->resume = false;
-	q->broken = r->broken;
+	if (r->broken)
+		q->broken = r->broken;
 	q->no_kick = r->no_kick;
 	r->q = q;
 	if (!(index & 1))

@@ -92,6 +92,27 @@ static int begin_packed(struct vq *q, uint32_t base)
 	return q->chain ? 0 : -ENOMEM;
 }
 
+/*
+ * Whether a packed ring may stand where it is said to: nothing ahead was used in this lap, and
+ * nothing behind was last used in the one before. Only we know where it stands, and a front-end
+ * that we couldn't tell (vxsd was killed) says that it is at its beginning. What stands there are
+ * buffers that the guest has had back and uses for something else: we must not write to them.
+ */
+static bool is_in_place(const struct vq *q)
+{
+	const uint16_t both = 1 << VRING_PACKED_DESC_F_AVAIL | 1 << VRING_PACKED_DESC_F_USED;
+	const uint16_t now = q->used_wrap ? both : 0, before = now ^ both;
+	unsigned i;
+
+	for (i = 0; i < q->size; i++) {
+		uint16_t flags = le16toh(__atomic_load_n(&q->ring[i].flags, __ATOMIC_RELAXED));
+
+		if ((flags & both) == (i < q->used_at ? before : now))
+			return false;
+	}
+	return true;
+}
+
 uint32_t vq_base(const struct vq *q)
 {
 	if (!q->packed)
@@ -181,6 +202,8 @@ int vq_new(struct vq **out, struct vq_setup *setup)
 		q->used_at = __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE);
 	else if (setup->journal)
 		vq_journal_start(q, setup->journal, setup->resume);
+	if (q->packed && !is_in_place(q))
+		q->broken = VQ_BAD_PLACE;
 	q->signalled = q->used_at;
 	be_quiet(q);
 	begin_log(q, setup);
@@ -208,6 +231,9 @@ const char *vq_broken_text(enum vq_broken why)
 		[VQ_BAD_ADDRESS] = "descriptor points outside the guest's memory",
 		[VQ_BAD_INDIRECT] = "indirect table of a wrong size, nested, or not negotiated",
 		[VQ_BAD_ORDER] = "descriptor is writable where it must be readable, or the reverse",
+		[VQ_BAD_PLACE] = "a packed ring's place was lost when vxsd ended: reboot the "
+				 "guest, and give it "
+				 "packed=off",
 		[VQ_BAD_CALL] = "its call eventfd was full, and made to block whoever writes it",
 		[VQ_BAD_HEADER] = "descriptor chain too short for the virtio-net header",
 	};

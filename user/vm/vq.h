@@ -50,6 +50,7 @@ enum vq_broken {
 	VQ_BAD_INDIRECT, /* an indirect table of wrong size, nested, or not negotiated */
 	VQ_BAD_ORDER,    /* a readable descriptor where a writable one must be, or the reverse */
 	VQ_BAD_HEADER,   /* a chain too short for the virtio-net header */
+	VQ_BAD_PLACE,    /* a packed ring doesn't stand where the front-end believes it to */
 	VQ_BAD_CALL,     /* writing the call eventfd waited: the front-end saw to that */
 	VQ_BROKEN_MAX,
 };
