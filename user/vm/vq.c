@@ -231,9 +231,7 @@ const char *vq_broken_text(enum vq_broken why)
 		[VQ_BAD_ADDRESS] = "descriptor points outside the guest's memory",
 		[VQ_BAD_INDIRECT] = "indirect table of a wrong size, nested, or not negotiated",
 		[VQ_BAD_ORDER] = "descriptor is writable where it must be readable, or the reverse",
-		[VQ_BAD_PLACE] = "a packed ring's place was lost when vxsd ended: reboot the "
-				 "guest, and give it "
-				 "packed=off",
+		[VQ_BAD_PLACE] = "a packed ring's place is lost when vxsd ends: reboot the guest",
 		[VQ_BAD_CALL] = "its call eventfd was full, and made to block whoever writes it",
 		[VQ_BAD_HEADER] = "descriptor chain too short for the virtio-net header",
 	};
