@@ -528,6 +528,16 @@ static void test_lazy(void)
 	end();
 }
 
+static bool have_run(void *arg)
+{
+	return child_count(&vxsd, "a: running") == *(unsigned *)arg;
+}
+
+static bool have_stopped(void *arg)
+{
+	return child_count(&vxsd, "a: stopped") == *(unsigned *)arg;
+}
+
 /* Addresses that never come again, and a guest that ends meanwhile: the log says that it stopped.
  */
 static void test_taken_back(void)
@@ -535,7 +545,7 @@ static void test_taken_back(void)
 	struct fake_vm_options opt = {.ring_size = 64, .features = FAKE_VM_ALL | MOVE_IOMMU};
 	struct vhost_user_iotlb all = {.type = VHOST_USER_IOTLB_INVALIDATE};
 	union vhost_user_payload reply = {.u64 = 1};
-	unsigned i;
+	unsigned i, n;
 
 	if (!begin())
 		return;
@@ -544,17 +554,17 @@ static void test_taken_back(void)
 		if (!m.vm)
 			break;
 		CU_ASSERT_TRUE_FATAL(move_begin(&m, m.vm, false));
-		CU_ASSERT_TRUE(child_says(&vxsd, "running, 1 queue pair", VMS_WAIT));
+		n = i + 1;
+		CU_ASSERT_TRUE(check_until(have_run, &n, VMS_WAIT));
 		CU_ASSERT_EQUAL(fake_vm_message(m.vm, VHOST_USER_IOTLB_MSG, &all, sizeof(all), NULL,
 						0, &reply),
 				0);
 		if (i)
 			CU_ASSERT_EQUAL(fake_vm_stop(m.vm), 0);
-		CU_ASSERT_TRUE(child_says(&vxsd, "a: stopped", VMS_WAIT));
+		CU_ASSERT_TRUE(check_until(have_stopped, &n, VMS_WAIT));
 		fake_vm_hang_up(m.vm);
 		CU_ASSERT_TRUE(child_says(&vxsd, "disconnected", VMS_WAIT));
-		fake_vm_close(m.vm);
-		m.vm = NULL;
+		move_free(&m);
 	}
 	end();
 }
