@@ -219,13 +219,12 @@ static void on_change(void *arg, struct vm *vm)
 void daemon_look_at_vm(struct daemon *d, struct vm *vm)
 {
 	struct vm_seen *seen = &d->seen[vm->port.id];
-	unsigned pairs = vm_count_running(vm);
 	struct vm_state state;
 
 	if (!seen->running)
 		return;
 	if (!seen->rests) {
-		if (pairs != seen->pairs)
+		if (vm_count_running(vm) != seen->pairs)
 			tell_running(vm, seen);
 		return;
 	}

@@ -432,18 +432,6 @@ bool vm_rings_run(const struct vm_control *c)
 	return run[0] && run[1];
 }
 
-/** vm_rings_rest() - they don't run, but would if all came that some of them wait for. */
-bool vm_rings_rest(const struct vm_control *c)
-{
-	bool may[2] = {false, false};
-	unsigned i;
-
-	for (i = 0; i < c->n_rings; i++)
-		if ((c->ring[i].q || c->ring[i].absent) && vm_ring_is_enabled(c, i))
-			may[i & 1] = true;
-	return may[0] && may[1] && !vm_rings_run(c);
-}
-
 bool vm_queue_runs(const struct vm *vm, unsigned queue)
 {
 	const struct vm_control *c = vm->control;

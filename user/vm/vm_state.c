@@ -4,9 +4,21 @@
 
 #include "vm/vm_control.h"
 
-static bool runs_or_rests(const struct vm_control *c, unsigned index)
+/* It carries frames, or would if memory came that it waits for. */
+static bool is_ready(const struct vm_control *c, unsigned index)
 {
 	return (c->ring[index].q || c->ring[index].absent) && vm_ring_is_enabled(c, index);
+}
+
+/** vm_rings_rest() - they don't run, but would if all came that some of them wait for. */
+bool vm_rings_rest(const struct vm_control *c)
+{
+	bool may[2] = {false, false};
+	unsigned i;
+
+	for (i = 0; i < c->n_rings; i++)
+		may[i & 1] |= is_ready(c, i);
+	return may[0] && may[1] && !vm_rings_run(c);
 }
 
 unsigned vm_count_running(const struct vm *vm)
@@ -15,7 +27,7 @@ unsigned vm_count_running(const struct vm *vm)
 	unsigned i, n = 0;
 
 	for (i = 0; i < c->n_rings; i += 2)
-		n += runs_or_rests(c, i) && runs_or_rests(c, i + 1);
+		n += is_ready(c, i) && is_ready(c, i + 1);
 	return n;
 }
 
